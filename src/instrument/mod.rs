@@ -1,0 +1,175 @@
+//! Typed handles built from specs: what a component holds and records through.
+//!
+//! ```
+//! use barograph::opentelemetry::metrics::MeterProvider;
+//! use barograph::{CounterSpec, MeterExt, attribute};
+//!
+//! attribute! {
+//!     /// How a job ended.
+//!     pub enum JobStatus: "status" { Done = "done", Failed = "failed" }
+//! }
+//! const JOBS: CounterSpec<JobStatus> = CounterSpec::new("worker.jobs", "{job}", "Jobs that ended.");
+//!
+//! fn work(provider: &dyn MeterProvider) {
+//!     let jobs = provider.meter("worker").counter(&JOBS);
+//!     jobs.add(1, JobStatus::Done);
+//! }
+//! # work(&barograph::opentelemetry::metrics::NoopMeterProvider::new());
+//! ```
+//!
+//! A handle holds one bound instrument for each combination of its attributes, so recording is an index into an array
+//! and one atomic operation: it allocates nothing, blocks nobody and never panics. Handles clone freely; handles built
+//! from the same spec on the same meter record into the same series.
+//!
+//! Attributes with no closed list of values go through the OpenTelemetry API itself, on the same meter.
+
+mod counter;
+mod gauge;
+mod histogram;
+mod in_flight;
+mod observable;
+mod timer;
+
+pub use counter::{Counter, UpDownCounter};
+pub use gauge::Gauge;
+pub use histogram::Histogram;
+pub use in_flight::InFlight;
+#[cfg(feature = "prometheus")]
+pub(crate) use observable::take_finished;
+pub use observable::{KeyedGauge, Observer, Registration};
+pub use timer::{OutcomeTimer, Timer};
+
+use std::cell::Cell;
+
+use opentelemetry::metrics::Meter;
+
+use crate::attribute::AttributeSet;
+use crate::spec::{
+    CounterSpec, GaugeSpec, HistogramSpec, ObservableCounterSpec, ObservableGaugeSpec, ObservableUpDownCounterSpec,
+    UpDownCounterSpec,
+};
+
+/// Builds typed handles from specs, on any OpenTelemetry [`Meter`].
+pub trait MeterExt {
+    /// A counter. Every combination of its attributes is exported as 0 from the first collection on.
+    fn counter<A: AttributeSet>(&self, spec: &CounterSpec<A>) -> Counter<A>;
+
+    /// An up-down counter. Every combination of its attributes is exported as 0 from the first collection on.
+    fn up_down_counter<A: AttributeSet>(&self, spec: &UpDownCounterSpec<A>) -> UpDownCounter<A>;
+
+    /// A gauge. A combination is exported once it has a value.
+    fn gauge<A: AttributeSet>(&self, spec: &GaugeSpec<A>) -> Gauge<A>;
+
+    /// A histogram. With attributes, every combination is exported with a count of 0 from the first collection on;
+    /// without, the series begins with its first value.
+    fn histogram<A: AttributeSet>(&self, spec: &HistogramSpec<A>) -> Histogram<A>;
+
+    /// A counter that is read when somebody collects: `callback` observes the total so far, which never goes down.
+    ///
+    /// The series exist until the [`Registration`] is dropped. A callback that panics loses its own series and nothing
+    /// else when the meter comes from Barograph's provider; it must not build instruments itself.
+    fn observable_counter<A, F>(&self, spec: &ObservableCounterSpec<A>, callback: F) -> Registration
+    where
+        A: AttributeSet,
+        F: Fn(&Observer<'_, A>) + Send + Sync + 'static;
+
+    /// An up-down counter that is read when somebody collects. See [`observable_counter`](Self::observable_counter).
+    fn observable_up_down_counter<A, F>(&self, spec: &ObservableUpDownCounterSpec<A>, callback: F) -> Registration
+    where
+        A: AttributeSet,
+        F: Fn(&Observer<'_, A>) + Send + Sync + 'static;
+
+    /// A gauge that is read when somebody collects. See [`observable_counter`](Self::observable_counter).
+    fn observable_gauge<A, F>(&self, spec: &ObservableGaugeSpec<A>, callback: F) -> Registration
+    where
+        A: AttributeSet,
+        F: Fn(&Observer<'_, A>) + Send + Sync + 'static;
+
+    /// An observable gauge whose values are set from outside, and whose series can leave again: see [`KeyedGauge`].
+    fn keyed_gauge<A: AttributeSet>(&self, spec: &ObservableGaugeSpec<A>) -> KeyedGauge<A>;
+}
+
+impl MeterExt for Meter {
+    fn counter<A: AttributeSet>(&self, spec: &CounterSpec<A>) -> Counter<A> {
+        Counter::build(self, &spec.descriptor())
+    }
+
+    fn up_down_counter<A: AttributeSet>(&self, spec: &UpDownCounterSpec<A>) -> UpDownCounter<A> {
+        UpDownCounter::build(self, &spec.descriptor())
+    }
+
+    fn gauge<A: AttributeSet>(&self, spec: &GaugeSpec<A>) -> Gauge<A> {
+        Gauge::build(self, &spec.descriptor())
+    }
+
+    fn histogram<A: AttributeSet>(&self, spec: &HistogramSpec<A>) -> Histogram<A> {
+        Histogram::build(self, &spec.descriptor())
+    }
+
+    fn observable_counter<A, F>(&self, spec: &ObservableCounterSpec<A>, callback: F) -> Registration
+    where
+        A: AttributeSet,
+        F: Fn(&Observer<'_, A>) + Send + Sync + 'static,
+    {
+        observable::register(&spec.descriptor(), callback, |descriptor, callback| {
+            self.f64_observable_counter(descriptor.name)
+                .with_unit(descriptor.unit)
+                .with_description(descriptor.description)
+                .with_callback(callback)
+                .build();
+        })
+    }
+
+    fn observable_up_down_counter<A, F>(&self, spec: &ObservableUpDownCounterSpec<A>, callback: F) -> Registration
+    where
+        A: AttributeSet,
+        F: Fn(&Observer<'_, A>) + Send + Sync + 'static,
+    {
+        observable::register(&spec.descriptor(), callback, |descriptor, callback| {
+            self.f64_observable_up_down_counter(descriptor.name)
+                .with_unit(descriptor.unit)
+                .with_description(descriptor.description)
+                .with_callback(callback)
+                .build();
+        })
+    }
+
+    fn observable_gauge<A, F>(&self, spec: &ObservableGaugeSpec<A>, callback: F) -> Registration
+    where
+        A: AttributeSet,
+        F: Fn(&Observer<'_, A>) + Send + Sync + 'static,
+    {
+        observable::register(&spec.descriptor(), callback, |descriptor, callback| {
+            self.f64_observable_gauge(descriptor.name)
+                .with_unit(descriptor.unit)
+                .with_description(descriptor.description)
+                .with_callback(callback)
+                .build();
+        })
+    }
+
+    fn keyed_gauge<A: AttributeSet>(&self, spec: &ObservableGaugeSpec<A>) -> KeyedGauge<A> {
+        KeyedGauge::build(self, spec)
+    }
+}
+
+thread_local! {
+    static EXACT_CARDINALITY: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Runs `build` while the pipeline's view can learn how many series the instrument has.
+///
+/// The OpenTelemetry API has no place for it, the SDK calls views on the thread that builds the instrument, and by
+/// default it preallocates a map of 2,000 entries for each: an exact limit saves about 130 KB an instrument.
+fn with_cardinality<T>(cardinality: usize, build: impl FnOnce() -> T) -> T {
+    let outer = EXACT_CARDINALITY.replace(Some(cardinality));
+    let built = build();
+    EXACT_CARDINALITY.set(outer);
+    built
+}
+
+/// The number of series of the typed instrument that this thread is building, if it is building one.
+#[cfg(feature = "prometheus")]
+pub(crate) fn exact_cardinality() -> Option<usize> {
+    EXACT_CARDINALITY.get()
+}
