@@ -21,11 +21,9 @@ impl InFlight {
     }
 
     /// Keeps the count up until the future is ready or dropped.
-    pub fn instrument<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        async move {
-            let _in_flight = self;
-            future.await
-        }
+    pub async fn instrument<F: Future>(self, future: F) -> F::Output {
+        let _in_flight = self;
+        future.await
     }
 }
 

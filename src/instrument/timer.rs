@@ -65,11 +65,9 @@ impl Timer {
     }
 
     /// Times a future, from the timer's creation until the future is ready or dropped.
-    pub fn instrument<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        async move {
-            let _timer = self;
-            future.await
-        }
+    pub async fn instrument<F: Future>(self, future: F) -> F::Output {
+        let _timer = self;
+        future.await
     }
 
     fn record(&mut self) -> Duration {
@@ -129,17 +127,10 @@ impl<A: AttributeSet> OutcomeTimer<A> {
 
     /// Times a future, from the timer's creation until the future is ready; `classify` says from its output how it
     /// ended. Dropped before that, the run is unfinished.
-    pub fn instrument<F: Future>(
-        self,
-        future: F,
-        classify: impl FnOnce(&F::Output) -> A,
-    ) -> impl Future<Output = F::Output> {
-        async move {
-            let timer = self;
-            let output = future.await;
-            timer.finish(classify(&output));
-            output
-        }
+    pub async fn instrument<F: Future>(self, future: F, classify: impl FnOnce(&F::Output) -> A) -> F::Output {
+        let output = future.await;
+        self.finish(classify(&output));
+        output
     }
 
     fn record(&mut self, attributes: A) -> Duration {
