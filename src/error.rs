@@ -1,0 +1,367 @@
+//! What can go wrong, one type for each operation: what was attempted, where, and what would be right.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use opentelemetry_sdk::error::OTelSdkError;
+
+/// Why a pipeline did not start.
+///
+/// `Debug` writes what `Display` does, because a `main` that returns the error prints it with `Debug`.
+#[non_exhaustive]
+pub enum StartError {
+    /// The endpoint's address is not one: it wants a host and a port.
+    Address {
+        /// The address as it was given.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The endpoint's address could not be bound.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The endpoint's path is not one.
+    Path {
+        /// The path as it was given.
+        path: String,
+    },
+    /// A thread could not be started.
+    Thread {
+        /// The thread's name.
+        name: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A view cannot work.
+    View(ViewError),
+    /// The caller's registry did not take the exporter.
+    Registry {
+        /// What the exporter said.
+        source: OTelSdkError,
+    },
+    /// One registry is given for both directions: its metrics would be exported into the registry they came from.
+    SameRegistry,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, source } => {
+                write!(f, "the scrape endpoint's address `{address}` is not a host and a port: {}", source.kind())
+            }
+            Self::Bind { address, source } => {
+                write!(f, "failed to bind the scrape endpoint to {address}: {}", reason(source))
+            }
+            Self::Path { path } => write!(
+                f,
+                "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /livez, /readyz"
+            ),
+            Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", source.kind()),
+            Self::View(error) => error.fmt(f),
+            Self::Registry { .. } => f.write_str("failed to register the metrics with the prometheus registry"),
+            Self::SameRegistry => f.write_str(
+                "the same prometheus registry is merged into the scrape and receives our metrics: every series would stand twice, choose one direction",
+            ),
+        }
+    }
+}
+
+/// The system's reason in words. `ErrorKind` says `address in use` where the full error adds a number.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Other | io::ErrorKind::InvalidInput => error.to_string(),
+        kind => kind.to_string(),
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Address { source, .. } | Self::Bind { source, .. } | Self::Thread { source, .. } => Some(source),
+            Self::Registry { source } => Some(source),
+            // A view's error is shown whole; its source is not repeated.
+            Self::View(_) | Self::Path { .. } | Self::SameRegistry => None,
+        }
+    }
+}
+
+impl From<ViewError> for StartError {
+    fn from(error: ViewError) -> Self {
+        Self::View(error)
+    }
+}
+
+/// Why a view cannot work.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// The name pattern is empty.
+    EmptySelector,
+    /// The name pattern has a character that no instrument name contains.
+    ImpossibleSelector {
+        /// The view's name pattern.
+        view: String,
+        /// The character.
+        character: char,
+    },
+    /// Several instruments would get one name.
+    AmbiguousName {
+        /// The view's name pattern.
+        view: String,
+        /// The name.
+        name: String,
+    },
+    /// Nothing of the name would be left in a scrape.
+    IllegalName {
+        /// The view's name pattern.
+        view: String,
+        /// The name.
+        name: String,
+    },
+    /// The buckets are not finite or do not ascend.
+    ImpossibleBuckets {
+        /// The view's name pattern.
+        view: String,
+        /// The upper bounds.
+        bounds: Vec<f64>,
+    },
+    /// The cardinality limit is 0.
+    NoSeries {
+        /// The view's name pattern.
+        view: String,
+    },
+}
+
+impl fmt::Display for ViewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptySelector => {
+                f.write_str("a view selects no instrument: its name pattern is empty, `*` selects every one")
+            }
+            Self::ImpossibleSelector { view, character } => write!(
+                f,
+                "the view of `{view}` matches nothing: no instrument name contains {character:?}; letters, digits and _ . - / may"
+            ),
+            Self::AmbiguousName { view, name } => write!(
+                f,
+                "the view of `{view}` would give every instrument it selects the name `{name}`: rename one instrument at a time"
+            ),
+            Self::IllegalName { view, name } => write!(
+                f,
+                "the view of `{view}` renames it to `{name}`, of which no scraped name can be made: use letters, digits and _ . - /"
+            ),
+            Self::ImpossibleBuckets { view, bounds } => write!(
+                f,
+                "the view of `{view}` sets impossible buckets {bounds:?}: bounds are finite and ascend, none stands twice"
+            ),
+            Self::NoSeries { view } => write!(
+                f,
+                "the view of `{view}` limits it to 0 series: a limit is at least 1, `dropped()` records nothing"
+            ),
+        }
+    }
+}
+
+impl Error for ViewError {}
+
+/// Something about an instrument or a view that keeps metrics from arriving as they were meant.
+///
+/// Building an instrument cannot fail in the OpenTelemetry API, so what is wrong with one is logged, counted, kept, and
+/// returned by [`Telemetry::verify`](crate::Telemetry::verify).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The name is not an instrument name; the instrument records nothing.
+    InvalidName {
+        /// The instrument.
+        instrument: InstrumentName,
+    },
+    /// The unit is not one; the instrument records nothing.
+    InvalidUnit {
+        /// The instrument.
+        instrument: InstrumentName,
+        /// The unit.
+        unit: String,
+    },
+    /// The buckets are not finite or do not ascend; the histogram records nothing.
+    InvalidBuckets {
+        /// The instrument.
+        instrument: InstrumentName,
+        /// The upper bounds.
+        bounds: Vec<f64>,
+    },
+    /// The instrument was built inside an observable's callback, which would never have returned; it records nothing.
+    BuiltInCallback {
+        /// The instrument.
+        instrument: InstrumentName,
+    },
+    /// Two instruments would be scraped under one name and cannot be told apart: the first one wins.
+    Conflict {
+        /// The scraped name.
+        scraped: String,
+        /// The instrument that was built first.
+        first: InstrumentName,
+        /// The instrument that loses.
+        second: InstrumentName,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// A view has matched no instrument so far.
+    UnmatchedView {
+        /// The view's name pattern.
+        view: String,
+    },
+}
+
+/// An instrument's name and the meter it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstrumentName {
+    /// The instrument's name.
+    pub name: String,
+    /// The name of its meter (instrumentation scope).
+    pub scope: String,
+}
+
+impl fmt::Display for InstrumentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of meter `{}`", self.name, self.scope)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName { instrument } => write!(
+                f,
+                "{instrument} records nothing: a name starts with a letter and has at most 255 letters, digits and _ . - /"
+            ),
+            Self::InvalidUnit { instrument, unit } => {
+                write!(f, "{instrument} records nothing: its unit `{unit}` is not at most 63 ASCII characters")
+            }
+            Self::InvalidBuckets { instrument, bounds } => write!(
+                f,
+                "{instrument} records nothing: its buckets {bounds:?} are not finite and ascending, none twice"
+            ),
+            Self::BuiltInCallback { instrument } => write!(
+                f,
+                "{instrument} records nothing: it was built inside an observable's callback, build it before and capture it"
+            ),
+            Self::Conflict { scraped, first, second, reason } => write!(
+                f,
+                "{second} and {first} are both scraped as `{scraped}` but {reason}: the first one is kept, rename the other or give it a view with another name"
+            ),
+            Self::UnmatchedView { view } => write!(
+                f,
+                "the view of `{view}` matches no instrument: correct its name, or build the instrument before verifying"
+            ),
+        }
+    }
+}
+
+/// Why [`Telemetry::verify`](crate::Telemetry::verify) is not content: everything it found.
+#[derive(Clone, PartialEq)]
+pub struct VerifyError {
+    /// The problems, in the order in which they came up; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for VerifyError {}
+
+/// Why a scrape has no answer. The endpoint says it with a 5xx, never with an empty page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScrapeError {
+    /// The pipeline was shut down.
+    ShutDown,
+    /// Collecting failed.
+    Collect {
+        /// What the SDK said.
+        reason: String,
+    },
+    /// Collecting took longer than the endpoint waits.
+    TimedOut {
+        /// How long the endpoint waited.
+        after: Duration,
+    },
+}
+
+impl fmt::Display for ScrapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShutDown => f.write_str("the metrics pipeline is shut down"),
+            Self::Collect { reason } => write!(f, "failed to collect the metrics: {reason}"),
+            Self::TimedOut { after } => {
+                write!(f, "failed to collect the metrics within {after:?}: an observable's callback is slow or stuck")
+            }
+        }
+    }
+}
+
+impl Error for ScrapeError {}
+
+/// Why a shutdown was not clean. The pipeline is down all the same.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Scrapes were still being answered when the deadline came; their connections were closed.
+    Deadline {
+        /// The deadline.
+        after: Duration,
+    },
+    /// The SDK's own shutdown failed.
+    Sdk {
+        /// What the SDK said.
+        source: OTelSdkError,
+    },
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deadline { after } => {
+                write!(f, "the scrapes in flight did not end within the {after:?} given, their connections were closed")
+            }
+            Self::Sdk { .. } => f.write_str("failed to shut the metrics SDK down"),
+        }
+    }
+}
+
+impl Error for ShutdownError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Deadline { .. } => None,
+            Self::Sdk { source } => Some(source),
+        }
+    }
+}

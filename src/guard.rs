@@ -1,0 +1,327 @@
+//! Our meter provider: the SDK's, with a guard around everything that a program can get wrong.
+//!
+//! - A callback that panics loses its own series and nothing else. In the SDK alone a single panic poisons the pipeline
+//!   and every later scrape is empty.
+//! - A callback may finish: see [`Registration`](crate::Registration).
+//! - An instrument built inside a callback is refused. In the SDK alone it would deadlock.
+//! - A histogram without boundaries gets buckets that fit its unit.
+//! - Every instrument is known to the [`Catalogue`], which finds names that collide while the program starts.
+
+mod catalogue;
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::metrics::{
+    AsyncInstrument, AsyncInstrumentBuilder, Callback, Counter, Gauge, Histogram, HistogramBuilder, InstrumentBuilder,
+    InstrumentProvider, Meter, MeterProvider, ObservableCounter, ObservableGauge, ObservableUpDownCounter,
+    UpDownCounter,
+};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+
+use crate::error::{InstrumentName, Problem};
+use crate::instrument::take_finished;
+use crate::self_metrics::{Refusal, SelfMetrics};
+use crate::spec::{Kind, buckets};
+use crate::view::{Views, is_strictly_ascending};
+pub(crate) use catalogue::Catalogue;
+use catalogue::Instrument;
+
+/// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
+#[derive(Clone, Debug)]
+pub struct GuardedMeterProvider {
+    sdk: SdkMeterProvider,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    catalogue: Catalogue,
+    self_metrics: Arc<SelfMetrics>,
+    callbacks: Mutex<HashMap<Instrument, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl GuardedMeterProvider {
+    pub(crate) fn new(sdk: SdkMeterProvider, views: Arc<Views>, self_metrics: Arc<SelfMetrics>) -> Self {
+        let shared = Shared { catalogue: Catalogue::new(views), self_metrics, callbacks: Mutex::new(HashMap::new()) };
+        Self { sdk, shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn catalogue(&self) -> &Catalogue {
+        &self.shared.catalogue
+    }
+}
+
+impl MeterProvider for GuardedMeterProvider {
+    fn meter_with_scope(&self, scope: InstrumentationScope) -> Meter {
+        let meter = self.sdk.meter_with_scope(scope.clone());
+        Meter::new(Arc::new(GuardedMeter { scope, meter, shared: Arc::clone(&self.shared) }))
+    }
+}
+
+struct GuardedMeter {
+    scope: InstrumentationScope,
+    meter: Meter,
+    shared: Arc<Shared>,
+}
+
+thread_local! {
+    /// Whether this thread is inside a callback: the SDK holds the pipeline's lock then.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+impl GuardedMeter {
+    /// Whether the instrument may be built. If not, it has been said why.
+    fn admit(&self, instrument: &Instrument) -> bool {
+        let name = || instrument.full_name();
+        let (problem, refusal) = if !is_instrument_name(&instrument.name) {
+            (Problem::InvalidName { instrument: name() }, Refusal::InvalidName)
+        } else if !is_unit(&instrument.unit) {
+            (Problem::InvalidUnit { instrument: name(), unit: instrument.unit.clone() }, Refusal::InvalidUnit)
+        } else if IN_CALLBACK.get() {
+            (Problem::BuiltInCallback { instrument: name() }, Refusal::BuiltInCallback)
+        } else {
+            self.shared.catalogue.add(instrument);
+            return true;
+        };
+        self.refuse(problem, refusal);
+        false
+    }
+
+    fn refuse(&self, problem: Problem, refusal: Refusal) {
+        self.shared.self_metrics.instrument_refused(refusal);
+        self.shared.catalogue.report(problem);
+    }
+
+    fn instrument(
+        &self,
+        kind: Kind,
+        number: &'static str,
+        name: &str,
+        unit: Option<&Cow<'static, str>>,
+        description: Option<&Cow<'static, str>>,
+    ) -> Instrument {
+        Instrument {
+            scope: self.scope.clone(),
+            name: name.to_owned(),
+            unit: unit.map_or_else(String::new, |unit| unit.to_string()),
+            description: description.map_or_else(String::new, |description| description.to_string()),
+            kind,
+            number,
+        }
+    }
+
+    /// Adds the callbacks to those of the instrument. Returns the list when it is new: the SDK is then given one
+    /// callback that runs the whole list, however often the instrument is built.
+    fn add_callbacks<M: Send + 'static>(
+        &self,
+        instrument: Instrument,
+        added: Vec<Callback<M>>,
+    ) -> Option<Arc<CallbackList<M>>> {
+        let mut lists = self.shared.callbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists.get(&instrument) {
+            // The number type is part of the instrument, so the list has the type.
+            if let Ok(list) = Arc::clone(list).downcast::<CallbackList<M>>() {
+                list.lock().extend(added);
+            }
+            return None;
+        }
+        let list = Arc::new(CallbackList {
+            instrument: instrument.full_name(),
+            self_metrics: Arc::clone(&self.shared.self_metrics),
+            callbacks: Mutex::new(added),
+            panicked: Mutex::new(false),
+        });
+        self.shared.self_metrics.expect_callback(&instrument.name);
+        let stored: Arc<dyn Any + Send + Sync> = Arc::clone(&list) as _;
+        lists.insert(instrument, stored);
+        Some(list)
+    }
+}
+
+/// The callbacks of one observable instrument.
+struct CallbackList<M> {
+    instrument: InstrumentName,
+    self_metrics: Arc<SelfMetrics>,
+    callbacks: Mutex<Vec<Callback<M>>>,
+    /// Whether a panic was logged: the counter counts them all, the log needs one.
+    panicked: Mutex<bool>,
+}
+
+impl<M> CallbackList<M> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Callback<M>>> {
+        self.callbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs every callback, whatever the others do, and forgets those that have finished.
+    fn observe(&self, instrument: &dyn AsyncInstrument<M>) {
+        let outer = IN_CALLBACK.replace(true);
+        self.lock().retain(|callback| {
+            take_finished();
+            // The state a callback leaves behind when it unwinds is its own; ours is not touched by it.
+            match catch_unwind(AssertUnwindSafe(|| callback(instrument))) {
+                Ok(()) => !take_finished(),
+                Err(payload) => {
+                    self.panicked(payload);
+                    true
+                }
+            }
+        });
+        IN_CALLBACK.set(outer);
+    }
+
+    fn panicked(&self, payload: Box<dyn Any + Send>) {
+        self.self_metrics.callback_panicked(&self.instrument.name);
+        let mut logged = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *logged, true) {
+            tracing::error!(
+                instrument = %self.instrument.name,
+                scope = %self.instrument.scope,
+                panic = panic_message(payload.as_ref()),
+                "an observable's callback panicked; its series are missing, later panics are only counted",
+            );
+        }
+        // A payload's own drop may panic as well.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    match payload.downcast_ref::<&'static str>() {
+        Some(message) => message,
+        None => payload.downcast_ref::<String>().map_or("no message", String::as_str),
+    }
+}
+
+/// Whether the text follows the [instrument name syntax].
+///
+/// [instrument name syntax]: https://opentelemetry.io/docs/specs/otel/metrics/api/#instrument-name-syntax
+fn is_instrument_name(name: &str) -> bool {
+    name.len() <= 255
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/'))
+}
+
+fn is_unit(unit: &str) -> bool {
+    unit.len() <= 63 && unit.is_ascii()
+}
+
+macro_rules! synchronous {
+    ($method:ident, $handle:ident<$number:ty>, $kind:ident) => {
+        fn $method(&self, builder: InstrumentBuilder<'_, $handle<$number>>) -> $handle<$number> {
+            let instrument = self.instrument(
+                Kind::$kind,
+                stringify!($number),
+                &builder.name,
+                builder.unit.as_ref(),
+                builder.description.as_ref(),
+            );
+            if !self.admit(&instrument) {
+                return Refused.$method(builder);
+            }
+            let mut inner = self.meter.$method(builder.name);
+            inner.unit = builder.unit;
+            inner.description = builder.description;
+            inner.build()
+        }
+    };
+}
+
+macro_rules! observable {
+    ($method:ident, $handle:ident<$number:ty>, $kind:ident) => {
+        fn $method(&self, builder: AsyncInstrumentBuilder<'_, $handle<$number>, $number>) -> $handle<$number> {
+            let instrument = self.instrument(
+                Kind::$kind,
+                stringify!($number),
+                &builder.name,
+                builder.unit.as_ref(),
+                builder.description.as_ref(),
+            );
+            if self.admit(&instrument)
+                && let Some(list) = self.add_callbacks(instrument, builder.callbacks)
+            {
+                let mut inner = self.meter.$method(builder.name);
+                inner.unit = builder.unit;
+                inner.description = builder.description;
+                inner.with_callback(move |observer| list.observe(observer)).build();
+            }
+            $handle::new()
+        }
+    };
+}
+
+macro_rules! histogram {
+    ($method:ident, $number:ty) => {
+        fn $method(&self, builder: HistogramBuilder<'_, Histogram<$number>>) -> Histogram<$number> {
+            let instrument = self.instrument(
+                Kind::Histogram,
+                stringify!($number),
+                &builder.name,
+                builder.unit.as_ref(),
+                builder.description.as_ref(),
+            );
+            if let Some(bounds) = &builder.boundaries
+                && !is_strictly_ascending(bounds)
+            {
+                let problem = Problem::InvalidBuckets { instrument: instrument.full_name(), bounds: bounds.clone() };
+                self.refuse(problem, Refusal::InvalidBuckets);
+                return Refused.$method(builder);
+            }
+            if !self.admit(&instrument) {
+                return Refused.$method(builder);
+            }
+            let mut inner = self.meter.$method(builder.name);
+            // The SDK's default boundaries are for milliseconds: in seconds, nearly everything would be one bucket.
+            inner.boundaries = builder.boundaries.or_else(|| buckets::for_unit(&instrument.unit).map(<[f64]>::to_vec));
+            inner.unit = builder.unit;
+            inner.description = builder.description;
+            inner.build()
+        }
+    };
+}
+
+impl InstrumentProvider for GuardedMeter {
+    synchronous!(u64_counter, Counter<u64>, Counter);
+    synchronous!(f64_counter, Counter<f64>, Counter);
+    synchronous!(i64_up_down_counter, UpDownCounter<i64>, UpDownCounter);
+    synchronous!(f64_up_down_counter, UpDownCounter<f64>, UpDownCounter);
+    synchronous!(u64_gauge, Gauge<u64>, Gauge);
+    synchronous!(i64_gauge, Gauge<i64>, Gauge);
+    synchronous!(f64_gauge, Gauge<f64>, Gauge);
+    observable!(u64_observable_counter, ObservableCounter<u64>, ObservableCounter);
+    observable!(f64_observable_counter, ObservableCounter<f64>, ObservableCounter);
+    observable!(i64_observable_up_down_counter, ObservableUpDownCounter<i64>, ObservableUpDownCounter);
+    observable!(f64_observable_up_down_counter, ObservableUpDownCounter<f64>, ObservableUpDownCounter);
+    observable!(u64_observable_gauge, ObservableGauge<u64>, ObservableGauge);
+    observable!(i64_observable_gauge, ObservableGauge<i64>, ObservableGauge);
+    observable!(f64_observable_gauge, ObservableGauge<f64>, ObservableGauge);
+    histogram!(f64_histogram, f64);
+    histogram!(u64_histogram, u64);
+}
+
+/// Builds what records nothing: every method of the trait does by default.
+struct Refused;
+
+impl InstrumentProvider for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_units_follow_the_specification() {
+        for name in ["a", "A.b-c/d_1", &"a".repeat(255)] {
+            assert!(is_instrument_name(name), "{name}");
+        }
+        for name in ["", "1a", "_a", "a b", "é", "a:b", &"a".repeat(256)] {
+            assert!(!is_instrument_name(name), "{name}");
+        }
+        assert!(is_unit("") && is_unit("{request}"));
+        assert!(!is_unit("µs") && !is_unit(&"s".repeat(64)));
+    }
+}

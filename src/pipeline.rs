@@ -1,0 +1,297 @@
+//! The pipeline: where resource, views, readers and the scrape endpoint meet, and who ends them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality};
+use prometheus::Registry;
+
+use crate::error::{ScrapeError, ShutdownError, StartError, VerifyError};
+use crate::exporter::{MergedRegistry, PrometheusExporter, is_same_registry, registry_reader};
+use crate::guard::GuardedMeterProvider;
+use crate::resource::resource;
+use crate::scrape::{Collector, Endpoint, Gatherer, ScrapeService, Server};
+use crate::self_metrics::SelfMetrics;
+use crate::view::{View, Views};
+
+/// Where the specification of the Prometheus exporter wants it: on loopback, at port 9464.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
+const DEFAULT_PATH: &str = "/metrics";
+
+/// A metrics pipeline that runs: hands out meters and answers scrapes until it is shut down.
+///
+/// ```
+/// use barograph::Telemetry;
+/// use std::time::Duration;
+///
+/// let telemetry = Telemetry::builder("checkout").with_address("127.0.0.1:0").start()?;
+/// // Components take the provider: `TestWatcherMetrics::new(telemetry.meter_provider())`.
+/// telemetry.verify()?;
+/// println!("curl http://{}/metrics", telemetry.local_addr().expect("it has an endpoint"));
+/// telemetry.shutdown(Duration::from_secs(5))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It needs no async runtime and works inside any: serving, collecting and encoding happen on threads of its own.
+/// Dropped instead of shut down, it closes the endpoint at once and says nothing.
+#[derive(Debug)]
+#[must_use = "the metrics are gone when the pipeline is dropped"]
+pub struct Telemetry {
+    provider: GuardedMeterProvider,
+    sdk: SdkMeterProvider,
+    service: ScrapeService,
+    server: Option<Server>,
+}
+
+impl Telemetry {
+    /// Begins a pipeline for the service of this name, the `service.name` of its resource.
+    pub fn builder(service_name: impl Into<String>) -> TelemetryBuilder {
+        TelemetryBuilder {
+            service_name: service_name.into(),
+            attributes: Vec::new(),
+            address: Some(DEFAULT_ADDRESS.to_owned()),
+            path: DEFAULT_PATH.to_owned(),
+            views: Vec::new(),
+            merged: None,
+            export_to: None,
+        }
+    }
+
+    /// The provider of meters, for everything that takes a `&dyn MeterProvider`.
+    #[must_use]
+    pub fn meter_provider(&self) -> &GuardedMeterProvider {
+        &self.provider
+    }
+
+    /// Makes the provider the global one, for libraries that ask `opentelemetry::global` for a meter.
+    ///
+    /// Call it before they do: an instrument made before there is a global provider records nothing, ever.
+    pub fn install_global(&self) {
+        opentelemetry::global::set_meter_provider(self.provider.clone());
+    }
+
+    /// Where the endpoint listens, with the port that was chosen for port 0; `None` without an endpoint.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(Server::local_addr)
+    }
+
+    /// The endpoint as a tower service, to mount in a router of your own.
+    #[must_use]
+    pub fn scrape_service(&self) -> ScrapeService {
+        self.service.clone()
+    }
+
+    /// What a scrape would show now, as text. Blocks while the observable callbacks run.
+    ///
+    /// # Errors
+    ///
+    /// When collecting fails: an empty page always means that there are no metrics.
+    pub fn scrape(&self) -> Result<String, ScrapeError> {
+        let page = self.service.gatherer().page_blocking()?;
+        // The encoder writes nothing but UTF-8.
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
+
+    /// Says whether every instrument built so far, and every view, does what it was meant to.
+    ///
+    /// Building an instrument cannot fail in the OpenTelemetry API, so call this once the program has built its own,
+    /// before it says that it is ready. What is found later is logged, counted and shown on the landing page.
+    ///
+    /// # Errors
+    ///
+    /// Names or units that are not legal, impossible buckets, two instruments that would be scraped under one name,
+    /// views that match nothing: each with its name, and where two sides collide, both.
+    pub fn verify(&self) -> Result<(), VerifyError> {
+        match self.provider.catalogue().problems() {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(VerifyError { problems }),
+        }
+    }
+
+    /// Shuts the pipeline down: no new scrapes, those under way are answered, then the SDK ends. Returns within
+    /// `deadline`, give or take a quarter of a second for closing sockets.
+    ///
+    /// It blocks meanwhile; inside an async runtime call it last. Handles that are still recorded to do nothing.
+    ///
+    /// # Errors
+    ///
+    /// When scrapes were still under way at the deadline, or the SDK complained. The pipeline is down all the same.
+    pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        let end = Instant::now() + deadline;
+        let drained = self.server.take().is_none_or(|server| server.stop(deadline));
+        self.service.gatherer().shut_down();
+        let sdk = self.sdk.shutdown_with_timeout(end.saturating_duration_since(Instant::now()));
+        if !drained {
+            return Err(ShutdownError::Deadline { after: deadline });
+        }
+        sdk.map_err(|source| ShutdownError::Sdk { source })
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.server = None;
+        self.service.gatherer().shut_down();
+    }
+}
+
+/// Builds a [`Telemetry`].
+#[derive(Debug)]
+#[must_use = "nothing runs before `start`"]
+pub struct TelemetryBuilder {
+    // Required by the caller.
+    service_name: String,
+    // Optional.
+    attributes: Vec<KeyValue>,
+    address: Option<String>,
+    path: String,
+    views: Vec<View>,
+    merged: Option<Registry>,
+    export_to: Option<Registry>,
+}
+
+impl TelemetryBuilder {
+    /// Adds attributes to the resource, exposed as labels of `target_info`. They win over `OTEL_RESOURCE_ATTRIBUTES`.
+    pub fn with_resource(mut self, attributes: impl IntoIterator<Item = KeyValue>) -> Self {
+        self.attributes.extend(attributes);
+        self
+    }
+
+    /// Where the endpoint listens: a host and a port, where 0 lets the system choose. Defaults to `127.0.0.1:9464`:
+    /// to be scraped from other machines, name an address that they reach.
+    pub fn with_address(mut self, address: impl ToString) -> Self {
+        self.address = Some(address.to_string());
+        self
+    }
+
+    /// Opens no socket: for programs that mount [`Telemetry::scrape_service`] in a server of their own.
+    pub fn without_endpoint(mut self) -> Self {
+        self.address = None;
+        self
+    }
+
+    /// Where the metrics are. Defaults to `/metrics`.
+    pub fn with_path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Adds a view. Every view that matches an instrument makes a stream of its own.
+    pub fn with_view(mut self, view: View) -> Self {
+        self.views.push(view);
+        self
+    }
+
+    /// Shows the metrics of this registry in our scrape, after the SDK's. Under one name the SDK's type and points win.
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.merged = Some(registry);
+        self
+    }
+
+    /// Shows our metrics in this registry, for a program that serves its registry itself.
+    ///
+    /// Their names are those of opentelemetry-prometheus: a name that ends with its unit or with `_total` already gets
+    /// the suffix again. The registry is a second reader, and every record costs about twice as much.
+    pub fn export_to_registry(mut self, registry: Registry) -> Self {
+        self.export_to = Some(registry);
+        self
+    }
+
+    /// Starts the pipeline. The endpoint is bound when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be bound, or a path, a view or a registry cannot work. Nothing runs then.
+    pub fn start(self) -> Result<Telemetry, StartError> {
+        let views = Arc::new(Views::new(self.views)?);
+        if let (Some(merged), Some(export_to)) = (&self.merged, &self.export_to)
+            && is_same_registry(merged, export_to)
+        {
+            return Err(StartError::SameRegistry);
+        }
+        if !is_path(&self.path) {
+            return Err(StartError::Path { path: self.path });
+        }
+        let listener = self.address.map(|address| bind(&address)).transpose()?;
+
+        let reader = Arc::new(ManualReader::builder().with_temporality(Temporality::Cumulative).build());
+        let mut builder = SdkMeterProvider::builder()
+            .with_resource(resource(self.service_name.clone(), self.attributes))
+            .with_reader(SharedReader(Arc::clone(&reader)));
+        if let Some(registry) = &self.export_to {
+            builder = builder.with_reader(registry_reader(registry).map_err(|source| StartError::Registry { source })?);
+        }
+        // A typed instrument is built under the views; ours are built before any of the caller's can match.
+        let sdk = views.install(builder).build();
+        let self_metrics = Arc::new(SelfMetrics::new(&sdk));
+        let provider = GuardedMeterProvider::new(sdk.clone(), views, Arc::clone(&self_metrics));
+
+        let exporter = PrometheusExporter::new(Arc::clone(&self_metrics));
+        let merged = self.merged.map(|registry| MergedRegistry::new(registry, self_metrics));
+        let thread = |name| move |source| StartError::Thread { name, source };
+        let gatherer =
+            Gatherer::start(Collector::new(reader, exporter, merged)).map_err(thread("barograph-collect"))?;
+        let service = ScrapeService::new(Endpoint {
+            service_name: self.service_name,
+            path: self.path,
+            gatherer,
+            provider: provider.clone(),
+        });
+        let server = listener
+            .map(|listener| Server::start(listener, service.clone()).map_err(thread("barograph-scrape")))
+            .transpose()?;
+        Ok(Telemetry { provider, sdk, service, server })
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
+        && !matches!(path, "/" | "/livez" | "/readyz")
+}
+
+/// Binds the first of the addresses that the text stands for and that can be bound.
+fn bind(address: &str) -> Result<TcpListener, StartError> {
+    let unresolved = |source| StartError::Address { address: address.to_owned(), source };
+    let mut last = unresolved(io::Error::from(io::ErrorKind::NotFound));
+    for address in address.to_socket_addrs().map_err(unresolved)? {
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(source) => last = StartError::Bind { address, source },
+        }
+    }
+    Err(last)
+}
+
+/// The scrape's reader: the SDK owns its readers, and we collect from this one.
+#[derive(Debug)]
+struct SharedReader(Arc<ManualReader>);
+
+impl MetricReader for SharedReader {
+    fn register_pipeline(&self, pipeline: std::sync::Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, data: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(data)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}

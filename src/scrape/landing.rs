@@ -1,0 +1,51 @@
+//! The page at `/`: where the metrics are, and what is wrong with them.
+
+use crate::error::Problem;
+
+/// A plain page without scripts, styles from elsewhere, or anything that a browser would have to fetch.
+pub(super) fn page(service: &str, metrics_path: &str, problems: &[Problem]) -> String {
+    let service = escaped(service);
+    let metrics_path = escaped(metrics_path);
+    let problems = match problems {
+        [] => "<p>Every instrument and view is as it should be.</p>".to_owned(),
+        some => {
+            let items: String =
+                some.iter().map(|problem| format!("<li>{}</li>\n", escaped(&problem.to_string()))).collect();
+            format!("<h2>Problems</h2>\n<ul>\n{items}</ul>")
+        }
+    };
+    format!(
+        "<!DOCTYPE html>\n\
+         <html lang=\"en\">\n\
+         <head><meta charset=\"utf-8\"><title>{service} metrics</title>\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;margin:3rem auto;max-width:50rem;padding:0 1rem}}</style></head>\n\
+         <body>\n\
+         <h1>{service}</h1>\n\
+         <ul>\n\
+         <li><a href=\"{metrics_path}\">{metrics_path}</a> for Prometheus</li>\n\
+         <li><a href=\"/livez\">/livez</a> the process answers</li>\n\
+         <li><a href=\"/readyz\">/readyz</a> the metrics can be scraped</li>\n\
+         </ul>\n\
+         {problems}\n\
+         </body>\n\
+         </html>\n"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::InstrumentName;
+
+    #[test]
+    fn names_cannot_break_out_of_the_page() {
+        let instrument = InstrumentName { name: "<script>".to_owned(), scope: "a&b".to_owned() };
+        let page = page("\"svc\"<b>", "/metrics", &[Problem::InvalidName { instrument }]);
+        assert!(page.contains("<h1>&quot;svc&quot;&lt;b&gt;</h1>"), "{page}");
+        assert!(page.contains("`&lt;script&gt;` of meter `a&amp;b` records nothing"), "{page}");
+    }
+}

@@ -1,0 +1,320 @@
+//! Views: which instruments become which streams — other names, buckets, attributes, limits, or nothing at all.
+//!
+//! ```
+//! use barograph::View;
+//!
+//! // Keep a name that a dashboard has used for years, without touching the component.
+//! let legacy = View::of("test_watcher.tests_run").with_name("legacy_test_runs");
+//! // Other buckets for every duration of one component.
+//! let coarse = View::of("*_duration").in_scope("test_watcher").with_buckets([1.0, 10.0, 60.0]);
+//! // One attribute only, and at most 50 series.
+//! let narrow = View::of("http.server.request.duration").with_attributes(["http.route"]).with_cardinality_limit(50);
+//! // Not at all.
+//! let quiet = View::of("debug.*").dropped();
+//! ```
+//!
+//! Every view that matches an instrument makes a stream of its own; an instrument that no view matches is one stream
+//! as it was built. Specification: "View" in the metrics SDK document.
+
+mod pattern;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use opentelemetry::Key;
+use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, MeterProviderBuilder, Stream};
+
+use crate::error::ViewError;
+use crate::instrument::exact_cardinality;
+use crate::spec::Kind;
+use pattern::Pattern;
+
+/// A rule from instruments to streams: which it selects, and what becomes of them.
+#[derive(Debug)]
+#[must_use = "a view does nothing until a pipeline is given it"]
+pub struct View {
+    name: Pattern,
+    scope: Option<Pattern>,
+    kind: Option<Kind>,
+    unit: Option<String>,
+    stream: StreamSettings,
+    matched: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct StreamSettings {
+    name: Option<String>,
+    description: Option<String>,
+    buckets: Option<Vec<f64>>,
+    attributes: Option<Vec<String>>,
+    cardinality_limit: Option<usize>,
+    dropped: bool,
+}
+
+impl View {
+    /// Selects instruments by name. `*` stands for any characters and `?` for one; case does not matter, as it does
+    /// not in instrument names.
+    pub fn of(instrument: impl Into<String>) -> Self {
+        Self {
+            name: Pattern::new(instrument.into()),
+            scope: None,
+            kind: None,
+            unit: None,
+            stream: StreamSettings::default(),
+            matched: AtomicBool::new(false),
+        }
+    }
+
+    /// Selects only instruments of the meters whose name matches. Defaults to every meter.
+    pub fn in_scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(Pattern::new(scope.into()));
+        self
+    }
+
+    /// Selects only instruments of this kind. Defaults to every kind.
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Selects only instruments of exactly this unit. Defaults to every unit.
+    pub fn of_unit(mut self, unit: impl Into<String>) -> Self {
+        self.unit = Some(unit.into());
+        self
+    }
+
+    /// Gives the stream another name. The scraped name is made from it in the same way: the unit and `_total` are
+    /// added where they are not there yet. Goes with a selector that names one instrument.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.stream.name = Some(name.into());
+        self
+    }
+
+    /// Gives the stream another description.
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.stream.description = Some(description.into());
+        self
+    }
+
+    /// Gives histograms these upper bounds, ascending; other kinds are left as they are.
+    pub fn with_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
+        self.stream.buckets = Some(bounds.into());
+        self
+    }
+
+    /// Keeps only these attributes; series that then no longer differ are added up.
+    pub fn with_attributes<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.stream.attributes = Some(keys.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Keeps at most this many series; what is recorded beyond them goes to one series with
+    /// `otel_metric_overflow="true"`. Defaults to the exact number of combinations for a typed instrument and to the
+    /// SDK's 2,000 for any other.
+    pub fn with_cardinality_limit(mut self, series: usize) -> Self {
+        self.stream.cardinality_limit = Some(series);
+        self
+    }
+
+    /// Records nothing for the selected instruments.
+    pub fn dropped(mut self) -> Self {
+        self.stream.dropped = true;
+        self
+    }
+
+    /// The view in words, as errors name it.
+    fn selector(&self) -> String {
+        self.name.as_str().to_owned()
+    }
+
+    fn check(&self) -> Result<(), ViewError> {
+        let view = || self.selector();
+        let stream = &self.stream;
+        if self.name.as_str().trim().is_empty() {
+            return Err(ViewError::EmptySelector);
+        }
+        if let Some(character) = self.name.impossible_character() {
+            return Err(ViewError::ImpossibleSelector { view: view(), character });
+        }
+        if let Some(name) = &stream.name {
+            if self.name.is_wildcard() {
+                return Err(ViewError::AmbiguousName { view: view(), name: name.clone() });
+            }
+            if !name.contains(|character: char| character.is_ascii_alphanumeric()) {
+                return Err(ViewError::IllegalName { view: view(), name: name.clone() });
+            }
+        }
+        if let Some(bounds) = &stream.buckets
+            && !is_strictly_ascending(bounds)
+        {
+            return Err(ViewError::ImpossibleBuckets { view: view(), bounds: bounds.clone() });
+        }
+        if stream.cardinality_limit == Some(0) {
+            return Err(ViewError::NoSeries { view: view() });
+        }
+        Ok(())
+    }
+
+    fn matches(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> bool {
+        self.name.matches(name)
+            && self.scope.as_ref().is_none_or(|pattern| pattern.matches(scope))
+            && self.kind.is_none_or(|wanted| wanted == kind)
+            && self.unit.as_deref().is_none_or(|wanted| wanted == unit)
+    }
+
+    fn stream(&self, kind: Kind) -> Option<Stream> {
+        let settings = &self.stream;
+        let mut stream = Stream::builder();
+        if settings.dropped {
+            stream = stream.with_aggregation(Aggregation::Drop);
+        } else if let (Some(bounds), Kind::Histogram) = (&settings.buckets, kind) {
+            stream = stream.with_aggregation(Aggregation::ExplicitBucketHistogram {
+                boundaries: bounds.clone(),
+                record_min_max: true,
+            });
+        }
+        if let Some(name) = &settings.name {
+            stream = stream.with_name(name.clone());
+        }
+        if let Some(description) = &settings.description {
+            stream = stream.with_description(description.clone());
+        }
+        if let Some(keys) = &settings.attributes {
+            stream = stream.with_allowed_attribute_keys(keys.iter().cloned().map(Key::from));
+        }
+        if let Some(limit) = settings.cardinality_limit.or_else(exact_cardinality) {
+            stream = stream.with_cardinality_limit(limit);
+        }
+        // Everything that a stream can be refused for was checked when the pipeline started.
+        stream.build().ok()
+    }
+}
+
+/// Whether a histogram can have these upper bounds: finite, ascending, none twice.
+pub(crate) fn is_strictly_ascending(bounds: &[f64]) -> bool {
+    bounds.iter().all(|bound| bound.is_finite()) && bounds.is_sorted_by(|a, b| a < b)
+}
+
+/// The views of one pipeline.
+#[derive(Debug)]
+pub(crate) struct Views(Vec<View>);
+
+impl Views {
+    pub(crate) fn new(views: Vec<View>) -> Result<Self, ViewError> {
+        views.iter().try_for_each(View::check)?;
+        Ok(Self(views))
+    }
+
+    /// Gives the views to the SDK, and last a view for what none of them matches: it limits a typed instrument to
+    /// exactly its series.
+    pub(crate) fn install(self: &Arc<Self>, mut builder: MeterProviderBuilder) -> MeterProviderBuilder {
+        for index in 0..self.0.len() {
+            let views = Arc::clone(self);
+            builder = builder.with_view(move |instrument: &Instrument| {
+                let view = &views.0[index];
+                let kind = kind_of(instrument.kind());
+                if !view.matches(instrument.scope().name(), instrument.name(), kind, instrument.unit()) {
+                    return None;
+                }
+                view.matched.store(true, Ordering::Relaxed);
+                view.stream(kind)
+            });
+        }
+        let views = Arc::clone(self);
+        builder.with_view(move |instrument: &Instrument| {
+            let limit = exact_cardinality()?;
+            let kind = kind_of(instrument.kind());
+            let matched =
+                |view: &View| view.matches(instrument.scope().name(), instrument.name(), kind, instrument.unit());
+            if views.0.iter().any(matched) {
+                return None;
+            }
+            Stream::builder().with_cardinality_limit(limit).build().ok()
+        })
+    }
+
+    /// The names of the streams that an instrument becomes; none if every matching view drops it.
+    pub(crate) fn stream_names(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> Vec<String> {
+        let mut matching = self.0.iter().filter(|view| view.matches(scope, name, kind, unit)).peekable();
+        if matching.peek().is_none() {
+            return vec![name.to_owned()];
+        }
+        matching
+            .filter(|view| !view.stream.dropped)
+            .map(|view| view.stream.name.clone().unwrap_or_else(|| name.to_owned()))
+            .collect()
+    }
+
+    /// The selectors of the views that have matched no instrument so far.
+    pub(crate) fn unmatched(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter(|view| !view.matched.load(Ordering::Relaxed)).map(View::selector)
+    }
+}
+
+fn kind_of(kind: InstrumentKind) -> Kind {
+    match kind {
+        InstrumentKind::Counter => Kind::Counter,
+        InstrumentKind::UpDownCounter => Kind::UpDownCounter,
+        InstrumentKind::Histogram => Kind::Histogram,
+        InstrumentKind::ObservableCounter => Kind::ObservableCounter,
+        InstrumentKind::ObservableUpDownCounter => Kind::ObservableUpDownCounter,
+        InstrumentKind::Gauge => Kind::Gauge,
+        InstrumentKind::ObservableGauge => Kind::ObservableGauge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(view: View) -> String {
+        Views::new(vec![view]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_work_is_an_error_that_names_the_view() {
+        assert_eq!(
+            error(View::of("")),
+            "a view selects no instrument: its name pattern is empty, `*` selects every one"
+        );
+        assert_eq!(
+            error(View::of("a b")),
+            "the view of `a b` matches nothing: no instrument name contains ' '; letters, digits and _ . - / may"
+        );
+        assert_eq!(
+            error(View::of("a.*").with_name("b")),
+            "the view of `a.*` would give every instrument it selects the name `b`: rename one instrument at a time"
+        );
+        assert_eq!(
+            error(View::of("a").with_name("…")),
+            "the view of `a` renames it to `…`, of which no scraped name can be made: use letters, digits and _ . - /"
+        );
+        assert_eq!(
+            error(View::of("a").with_buckets([1.0, 1.0])),
+            "the view of `a` sets impossible buckets [1.0, 1.0]: bounds are finite and ascend, none stands twice"
+        );
+        assert_eq!(
+            error(View::of("a").with_cardinality_limit(0)),
+            "the view of `a` limits it to 0 series: a limit is at least 1, `dropped()` records nothing"
+        );
+    }
+
+    #[test]
+    fn streams_are_named_by_the_views_that_match() {
+        let views = Views::new(vec![
+            View::of("a").with_name("b"),
+            View::of("A").in_scope("s*").with_name("c"),
+            View::of("gone.*").dropped(),
+            View::of("sized").of_kind(Kind::Histogram).of_unit("By").with_name("d"),
+        ])
+        .unwrap();
+        let names = |scope, name, kind, unit| views.stream_names(scope, name, kind, unit);
+        assert_eq!(names("t", "a", Kind::Counter, ""), ["b"]);
+        assert_eq!(names("s1", "a", Kind::Counter, ""), ["b", "c"]);
+        assert_eq!(names("s1", "gone.x", Kind::Gauge, ""), Vec::<String>::new());
+        assert_eq!(names("s1", "other", Kind::Gauge, ""), ["other"]);
+        assert_eq!(names("s1", "sized", Kind::Histogram, "s"), ["sized"]);
+        assert_eq!(names("s1", "sized", Kind::Histogram, "By"), ["d"]);
+        assert_eq!(views.unmatched().count(), 4);
+    }
+}
