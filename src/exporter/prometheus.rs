@@ -42,6 +42,8 @@ pub(crate) struct PrometheusExporter {
     self_metrics: Arc<SelfMetrics>,
     label_names: LabelNames,
     metric_names: MetricNames,
+    /// The order of each family's points in the scrape before.
+    orders: HashMap<Arc<str>, Vec<u32>>,
     warned: HashSet<(Box<str>, DropReason)>,
 }
 
@@ -51,6 +53,7 @@ impl PrometheusExporter {
             self_metrics,
             label_names: LabelNames::default(),
             metric_names: MetricNames::default(),
+            orders: HashMap::new(),
             warned: HashSet::new(),
         }
     }
@@ -59,6 +62,9 @@ impl PrometheusExporter {
     pub(crate) fn export(&mut self, data: &ResourceMetrics, merged: &[MetricFamily], encoder: &mut impl Encoder) {
         if self.label_names.len() > MAX_CACHED_NAMES {
             self.label_names.clear();
+        }
+        if self.orders.len() > MAX_CACHED_NAMES {
+            self.orders.clear();
         }
         let scopes: Vec<&InstrumentationScope> = data.scope_metrics().map(|scope| scope.scope()).collect();
         let scope_labels: Vec<ScopeLabels> = scopes.iter().map(|scope| ScopeLabels::new(scope)).collect();
@@ -81,7 +87,8 @@ impl PrometheusExporter {
                 let unsupported = entry.points(scope, &mut self.label_names, &mut points);
                 self.drop_points(entry.original, unsupported, DropReason::Unsupported);
             }
-            let duplicates = points.sort(&self.label_names);
+            let order = self.orders.entry(Arc::clone(&first.name)).or_default();
+            let duplicates = points.sort(&self.label_names, order);
             self.drop_points(first.original, duplicates, DropReason::Duplicate);
             if points.is_empty() {
                 continue;

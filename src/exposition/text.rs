@@ -13,6 +13,8 @@ pub(crate) struct TextEncoder<'a> {
     name: String,
     /// `k="v",…` of the current sample: rendered once, written on each of its lines.
     labels: Vec<u8>,
+    /// What the lines of a histogram's buckets begin with.
+    bucket: Vec<u8>,
     /// `le="0.1"} ` for each bound of the last histogram, one after the other. Points of one instrument share bounds.
     bounds: Vec<f64>,
     rendered_bounds: Vec<u8>,
@@ -25,6 +27,7 @@ impl<'a> TextEncoder<'a> {
             out,
             name: String::new(),
             labels: Vec::new(),
+            bucket: Vec::new(),
             bounds: Vec::new(),
             rendered_bounds: Vec::new(),
             bound_ends: Vec::new(),
@@ -54,17 +57,6 @@ impl<'a> TextEncoder<'a> {
             self.out.push(b'{');
             self.out.extend_from_slice(&self.labels);
             self.out.extend_from_slice(b"} ");
-        }
-    }
-
-    /// Writes `name_suffix{labels,` up to where the series' own label follows.
-    fn series_with_own_label(&mut self, suffix: &str) {
-        self.out.extend_from_slice(self.name.as_bytes());
-        self.out.extend_from_slice(suffix.as_bytes());
-        self.out.push(b'{');
-        if !self.labels.is_empty() {
-            self.out.extend_from_slice(&self.labels);
-            self.out.push(b',');
         }
     }
 
@@ -118,15 +110,17 @@ impl Encoder for TextEncoder<'_> {
     fn histogram(&mut self, labels: Labels<'_>, sample: &HistogramSample<'_>) {
         self.render_labels(labels);
         self.render_bounds(sample.bounds);
+        self.bucket.clear();
+        own_label(&self.name, "_bucket", &self.labels, &mut self.bucket);
         let mut start = 0;
-        for (index, &cumulative) in sample.cumulative.iter().enumerate() {
-            let end = self.bound_ends.get(index).copied().unwrap_or(start);
-            self.series_with_own_label("_bucket");
+        for (&cumulative, &end) in sample.cumulative.iter().zip(&self.bound_ends) {
+            self.out.extend_from_slice(&self.bucket);
             self.out.extend_from_slice(&self.rendered_bounds[start..end]);
-            self.count(cumulative);
+            self.out.extend_from_slice(itoa::Buffer::new().format(cumulative).as_bytes());
+            self.out.push(b'\n');
             start = end;
         }
-        self.series_with_own_label("_bucket");
+        self.out.extend_from_slice(&self.bucket);
         self.out.extend_from_slice(b"le=\"+Inf\"} ");
         self.count(sample.count);
         self.series("_sum");
@@ -139,7 +133,7 @@ impl Encoder for TextEncoder<'_> {
     fn summary(&mut self, labels: Labels<'_>, sample: &SummarySample<'_>) {
         self.render_labels(labels);
         for &(quantile, value) in sample.quantiles {
-            self.series_with_own_label("");
+            own_label(&self.name, "", &self.labels, self.out);
             self.out.extend_from_slice(b"quantile=\"");
             float(quantile, self.out);
             self.out.extend_from_slice(b"\"} ");
@@ -151,6 +145,17 @@ impl Encoder for TextEncoder<'_> {
         self.out.push(b'\n');
         self.series("_count");
         self.count(sample.count);
+    }
+}
+
+/// Writes `name_suffix{labels,` up to where the series' own label follows.
+fn own_label(name: &str, suffix: &str, labels: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(suffix.as_bytes());
+    out.push(b'{');
+    if !labels.is_empty() {
+        out.extend_from_slice(labels);
+        out.push(b',');
     }
 }
 
