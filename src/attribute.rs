@@ -223,7 +223,7 @@ macro_rules! attribute {
         }
 
         const _: () = assert!(
-            $crate::attribute::all_distinct(&[$($value),+]),
+            $crate::all_distinct(&[$($value),+]),
             "the values of an attribute are distinct and not empty"
         );
 

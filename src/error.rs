@@ -334,7 +334,7 @@ impl Error for ScrapeError {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// Scrapes were still being answered when the deadline came; their connections were closed.
+    /// A scrape or its callbacks were still running when the deadline came; connections were closed.
     Deadline {
         /// The deadline.
         after: Duration,
@@ -350,7 +350,7 @@ impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline { after } => {
-                write!(f, "the scrapes in flight did not end within the {after:?} given, their connections were closed")
+                write!(f, "a scrape in flight did not end within the {after:?} given, its connection was closed")
             }
             Self::Sdk { .. } => f.write_str("failed to shut the metrics SDK down"),
         }

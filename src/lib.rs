@@ -1,5 +1,49 @@
-//! Barograph (documentation follows).
-pub mod attribute;
+//! OpenTelemetry metrics for Rust services: declare a metric once, record it in nanoseconds, scrape it with Prometheus.
+//!
+//! ```no_run
+//! use barograph::{CounterSpec, MeterExt, StartError, Telemetry, attribute};
+//!
+//! attribute! { enum Status: "status" { Done = "done", Failed = "failed" } }
+//! const JOBS: CounterSpec<Status> = CounterSpec::new("worker.jobs", "{job}", "Jobs that ended.");
+//!
+//! fn main() -> Result<(), StartError> {
+//!     let telemetry = Telemetry::builder("worker").start()?;
+//!     let jobs = telemetry.meter("worker").counter(&JOBS);
+//!     jobs.add(1, Status::Done); // wherever a job ends
+//!     loop {
+//!         std::thread::park(); // the endpoint answers until the process ends
+//!     }
+//! }
+//! ```
+//!
+//! That is a whole program. `curl http://127.0.0.1:9464/metrics` shows its series, each of them from the first scrape
+//! on, and the same names for as long as the program is built.
+//!
+//! # A map
+//!
+//! - **Declare**: [`attribute!`] makes closed sets of values, [`CounterSpec`] and its siblings declare metrics,
+//!   [`buckets`] has boundaries that fit.
+//! - **Record**: [`MeterExt`] builds typed handles on any OpenTelemetry meter: [`Counter`], [`UpDownCounter`],
+//!   [`Gauge`], [`Histogram`], observables and [`KeyedGauge`]; [`Timer`], [`OutcomeTimer`] and [`InFlight`] are guards
+//!   that cannot forget.
+//! - **Run**: [`Telemetry`] is the pipeline: it hands out guarded meters, answers scrapes, and shuts down in time.
+//!   [`View`] renames, re-buckets, narrows or drops without touching a component. [`ScrapeService`] mounts the endpoint
+//!   in a router of your own.
+//! - **Trust**: a callback that panics loses its own series and nothing else; a name never doubles its unit or its
+//!   `_total`; what Prometheus could not read is left out and counted; [`Telemetry::verify`] says at start what is
+//!   wrong, naming both sides.
+//!
+//! # Features
+//!
+//! - `prometheus` (default): the pipeline, the exposition, the endpoint. Without it the crate is the instrument layer on
+//!   the OpenTelemetry API alone, with no other dependency: what a library needs.
+//!
+//! The whole [`opentelemetry`] crate is re-exported: two versions of it in one binary are two worlds, of which one
+//! records nothing.
+
+#![cfg_attr(not(feature = "prometheus"), allow(rustdoc::broken_intra_doc_links, reason = "the map shows every room"))]
+
+mod attribute;
 #[cfg(feature = "prometheus")]
 mod error;
 #[cfg(feature = "prometheus")]
@@ -8,7 +52,7 @@ mod exporter;
 mod exposition;
 #[cfg(feature = "prometheus")]
 mod guard;
-pub mod instrument;
+mod instrument;
 #[cfg(feature = "prometheus")]
 mod pipeline;
 #[cfg(feature = "prometheus")]
@@ -19,17 +63,18 @@ mod runtime;
 mod scrape;
 #[cfg(feature = "prometheus")]
 mod self_metrics;
-pub mod spec;
+mod spec;
 #[cfg(feature = "prometheus")]
 mod view;
+
+#[doc(hidden)]
+pub use attribute::all_distinct;
 pub use attribute::{Attribute, AttributeInfo, AttributeSet, MAX_CARDINALITY, Outcome};
 pub use instrument::{
     Counter, Gauge, Histogram, InFlight, KeyedGauge, MeterExt, Observer, OutcomeTimer, Registration, Timer,
     UpDownCounter,
 };
 pub use opentelemetry;
-#[cfg(feature = "prometheus")]
-pub use pipeline::{Telemetry, TelemetryBuilder};
 pub use spec::{
     CounterSpec, Descriptor, GaugeSpec, HistogramSpec, Kind, ObservableCounterSpec, ObservableGaugeSpec,
     ObservableUpDownCounterSpec, UpDownCounterSpec, buckets,
@@ -38,6 +83,7 @@ pub use spec::{
 pub use {
     error::{InstrumentName, Problem, ScrapeError, ShutdownError, StartError, VerifyError, ViewError},
     guard::GuardedMeterProvider,
+    pipeline::{Telemetry, TelemetryBuilder},
     scrape::ScrapeService,
     view::View,
 };

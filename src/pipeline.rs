@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
@@ -16,6 +17,7 @@ use crate::error::{ScrapeError, ShutdownError, StartError, VerifyError};
 use crate::exporter::{MergedRegistry, PrometheusExporter, is_same_registry, registry_reader};
 use crate::guard::GuardedMeterProvider;
 use crate::resource::resource;
+use crate::runtime;
 use crate::scrape::{Collector, Endpoint, Gatherer, ScrapeService, Server};
 use crate::self_metrics::SelfMetrics;
 use crate::view::{View, Views};
@@ -69,6 +71,12 @@ impl Telemetry {
         &self.provider
     }
 
+    /// A meter of the provider, for a program's own instruments.
+    #[must_use]
+    pub fn meter(&self, name: &'static str) -> Meter {
+        self.provider.meter(name)
+    }
+
     /// Makes the provider the global one, for libraries that ask `opentelemetry::global` for a meter.
     ///
     /// Call it before they do: an instrument made before there is a global provider records nothing, ever.
@@ -116,7 +124,7 @@ impl Telemetry {
     }
 
     /// Shuts the pipeline down: no new scrapes, those under way are answered, then the SDK ends. Returns within
-    /// `deadline`, give or take a quarter of a second for closing sockets.
+    /// `deadline`, give or take a quarter of a second for closing sockets, even if a callback never returns.
     ///
     /// It blocks meanwhile; inside an async runtime call it last. Handles that are still recorded to do nothing.
     ///
@@ -126,19 +134,39 @@ impl Telemetry {
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
         let end = Instant::now() + deadline;
         let drained = self.server.take().is_none_or(|server| server.stop(deadline));
-        self.service.gatherer().shut_down();
-        let sdk = self.sdk.shutdown_with_timeout(end.saturating_duration_since(Instant::now()));
-        if !drained {
-            return Err(ShutdownError::Deadline { after: deadline });
+        let ended = self.end_sdk();
+        let left = end.saturating_duration_since(Instant::now()).max(GRACE);
+        match ended.recv_timeout(left) {
+            Ok(Ok(())) if drained => Ok(()),
+            Ok(Err(source)) => Err(ShutdownError::Sdk { source }),
+            Ok(Ok(())) | Err(_) => Err(ShutdownError::Deadline { after: deadline }),
         }
-        sdk.map_err(|source| ShutdownError::Sdk { source })
+    }
+
+    /// Ends the SDK on a thread of its own: it waits for a collection under way, and so for every callback, for as long
+    /// as that takes.
+    fn end_sdk(&self) -> mpsc::Receiver<OTelSdkResult> {
+        self.service.gatherer().shut_down();
+        let (done, ended) = mpsc::channel();
+        let sdk = self.sdk.clone();
+        // Without a thread nothing ends the SDK, and the caller is told so by the deadline.
+        let _ = runtime::spawn("barograph-shutdown", move || {
+            let _ = done.send(sdk.shutdown());
+        });
+        ended
     }
 }
+
+/// What even a deadline of nothing leaves the SDK to end in.
+const GRACE: Duration = Duration::from_millis(100);
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         self.server = None;
-        self.service.gatherer().shut_down();
+        // After `shutdown` there is nothing left to end.
+        if !self.service.gatherer().is_shut_down() {
+            self.end_sdk();
+        }
     }
 }
 

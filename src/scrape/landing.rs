@@ -6,6 +6,8 @@ use crate::error::Problem;
 pub(super) fn page(service: &str, metrics_path: &str, problems: &[Problem]) -> String {
     let service = escaped(service);
     let metrics_path = escaped(metrics_path);
+    // Relative, so that the links lead on when the page is mounted below another path.
+    let metrics_link = metrics_path.trim_start_matches('/');
     let problems = match problems {
         [] => "<p>Every instrument and view is as it should be.</p>".to_owned(),
         some => {
@@ -22,9 +24,9 @@ pub(super) fn page(service: &str, metrics_path: &str, problems: &[Problem]) -> S
          <body>\n\
          <h1>{service}</h1>\n\
          <ul>\n\
-         <li><a href=\"{metrics_path}\">{metrics_path}</a> for Prometheus</li>\n\
-         <li><a href=\"/livez\">/livez</a> the process answers</li>\n\
-         <li><a href=\"/readyz\">/readyz</a> the metrics can be scraped</li>\n\
+         <li><a href=\"{metrics_link}\">{metrics_path}</a> for Prometheus</li>\n\
+         <li><a href=\"livez\">/livez</a> the process answers</li>\n\
+         <li><a href=\"readyz\">/readyz</a> the metrics can be scraped</li>\n\
          </ul>\n\
          {problems}\n\
          </body>\n\
