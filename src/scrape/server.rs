@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{RwLock, Semaphore, oneshot};
 use tokio::time;
 
 use crate::error::ScrapeError;
@@ -65,14 +65,20 @@ impl Server {
                 }
             };
             let connections = GracefulShutdown::new();
+            let answers = Arc::new(RwLock::new(()));
             let deadline = tokio::select! {
                 // A server that is dropped rather than stopped has no time left for anybody.
                 deadline = stopping => deadline.unwrap_or(Duration::ZERO),
-                never = accept(&listener, &service, &connections) => match never {},
+                never = accept(&listener, &service, &connections, &answers) => match never {},
             };
             drop(listener);
-            let drained = time::timeout(deadline, connections.shutdown()).await.is_ok();
-            let _ = done.send(drained);
+            let drained = async {
+                tokio::select! {
+                    () = connections.shutdown() => {}
+                    () = answered(&answers) => {}
+                }
+            };
+            let _ = done.send(time::timeout(deadline, drained).await.is_ok());
         })?;
         Ok(Self { local_addr, stop: Some(stop), stopped })
     }
@@ -111,6 +117,7 @@ async fn accept(
     listener: &tokio::net::TcpListener,
     service: &ScrapeService,
     connections: &GracefulShutdown,
+    answers: &Arc<RwLock<()>>,
 ) -> Infallible {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -119,7 +126,7 @@ async fn accept(
         let place = Arc::clone(&places).acquire_owned().await.ok();
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = connections.watch(connection(stream, service.clone()));
+                let connection = connections.watch(connection(stream, service.clone(), Arc::clone(answers)));
                 tokio::spawn(async move {
                     // A scraper that goes away mid-answer is its own business.
                     let _ = connection.await;
@@ -136,8 +143,25 @@ async fn accept(
     }
 }
 
-fn connection(stream: TcpStream, service: ScrapeService) -> impl GracefulConnection {
-    let service = service_fn(move |request| answer(service.clone(), request));
+/// Ready when no answer is being made any more and those made have had time to leave. A connection that is only half way
+/// through its request holds nobody up longer than that.
+async fn answered(answers: &RwLock<()>) {
+    drop(answers.write().await);
+    time::sleep(FLUSH).await;
+}
+
+/// What an answer may need to leave the machine once it is made.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// `answers` is held for reading by every answer while it is made.
+fn connection(stream: TcpStream, service: ScrapeService, answers: Arc<RwLock<()>>) -> impl GracefulConnection {
+    let service = service_fn(move |request| {
+        let (service, answers) = (service.clone(), Arc::clone(&answers));
+        async move {
+            let _answering = answers.read().await;
+            answer(service, request).await
+        }
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

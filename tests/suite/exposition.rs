@@ -1,0 +1,223 @@
+//! Pages, whole, as `curl` shows them. The `d…` in names are the rows of the table of defects of the bridge below us.
+
+use barograph::Telemetry;
+use barograph::opentelemetry::metrics::MeterProvider;
+use barograph::opentelemetry::{InstrumentationScope, KeyValue};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::support::{assert_golden, families, telemetry, value};
+
+fn page(record: impl FnOnce(&Telemetry)) -> String {
+    let telemetry = telemetry();
+    record(&telemetry);
+    telemetry.scrape().unwrap()
+}
+
+#[test]
+fn an_empty_pipeline_shows_its_target_and_its_own_health() {
+    assert_golden("empty", &page(|_| {}));
+}
+
+#[test]
+fn every_kind_of_instrument_is_a_family_of_its_type() {
+    let page = page(|telemetry| {
+        let meter = telemetry.meter("kinds");
+        let a = [KeyValue::new("k", "a")];
+        let b = [KeyValue::new("k", "b")];
+        let counter = meter.u64_counter("kinds.counter").with_description("Goes up.").build();
+        counter.add(2, &b);
+        counter.add(u64::MAX, &a);
+        meter.f64_counter("kinds.float_counter").with_unit("s").build().add(0.1, &[]);
+        meter.i64_up_down_counter("kinds.up_down").with_unit("{task}").build().add(-3, &a);
+        meter.f64_gauge("kinds.gauge").with_unit("Cel").build().record(-1.5e300, &a);
+        let histogram =
+            meter.f64_histogram("kinds.histogram").with_unit("s").with_boundaries(vec![0.5, 1.0, 1e6]).build();
+        for value in [0.5, 0.75, 2.0, 2e6] {
+            histogram.record(value, &a);
+        }
+        meter.u64_histogram("kinds.sizes").with_unit("By").build().record(5000, &[]);
+        meter.u64_observable_counter("kinds.observable_counter").with_callback(|o| o.observe(7, &[])).build();
+        meter.i64_observable_up_down_counter("kinds.observable_up_down").with_callback(|o| o.observe(-7, &[])).build();
+        meter
+            .f64_observable_gauge("kinds.observable_gauge")
+            .with_unit("1")
+            .with_callback(|o| o.observe(0.25, &[]))
+            .build();
+    });
+    assert_golden("kinds", &page);
+}
+
+#[test]
+fn d2_to_d6_names_and_units_are_translated_once_and_whole() {
+    let page = page(|telemetry| {
+        let meter = telemetry.meter("names");
+        for (name, unit) in [
+            ("n01.http_requests_total", "{request}"), // D2: `_total` is not added twice.
+            ("n02.foo_seconds", "s"),                 // D3: nor is the unit.
+            ("n03.foo_seconds_total", "s"),
+            ("n04.ratio", "1"),        // D4: a counter is no ratio.
+            ("n05.size", "kBy"),       // D5: the table has it.
+            ("n06.length", "furlong"), // D5: an unknown unit is not lost.
+            ("n07.speed", "m/s"),
+            ("n08.rate", "1/s"),
+            ("n09.a..b__c", ""), // D6: runs of underscores collapse.
+            ("n10.dash-slash/dot.", ""),
+        ] {
+            meter.u64_counter(name).with_unit(unit).build().add(1, &[]);
+        }
+        meter.f64_gauge("n11.utilization").with_unit("1").build().record(0.5, &[]);
+        meter.f64_gauge("n12.done").with_unit("%").build().record(50.0, &[]);
+    });
+    assert_golden("names", &families(&page, "n"));
+}
+
+#[test]
+fn d7_and_d8_labels_are_such_that_prometheus_can_read_them() {
+    let page = page(|telemetry| {
+        let meter = telemetry.meter("labels");
+        meter.u64_counter("labels.names").build().add(
+            1,
+            &[
+                KeyValue::new("1abc", "a leading digit"),
+                KeyValue::new("a:b", "a colon"),
+                KeyValue::new("http.method", "dots"),
+                KeyValue::new("__name__", "reserved"),
+                KeyValue::new("日本", "no ASCII at all"),
+            ],
+        );
+        meter.u64_counter("labels.values").build().add(
+            1,
+            &[
+                KeyValue::new("v", "quote \" backslash \\ newline \n tab \t é 🦀"),
+                KeyValue::new("bool", true),
+                KeyValue::new("int", -3),
+                KeyValue::new("float", 0.1),
+                KeyValue::new("empty", ""),
+            ],
+        );
+        meter
+            .u64_counter("labels.joined")
+            .build()
+            .add(1, &[KeyValue::new("x_y", "3"), KeyValue::new("x.y", "2"), KeyValue::new("x-y", "1")]);
+        let le = [KeyValue::new("le", "user")];
+        meter.f64_histogram("labels.histogram").with_boundaries(vec![1.0]).build().record(0.5, &le);
+        meter.u64_counter("labels.counter").build().add(1, &le);
+    });
+    assert_golden("labels", &families(&page, "labels"));
+}
+
+#[test]
+fn scopes_are_labels_of_their_points() {
+    let page = page(|telemetry| {
+        let scope = InstrumentationScope::builder("scoped")
+            .with_version("1.2.3")
+            .with_schema_url("https://example.com/1.0")
+            .with_attributes([KeyValue::new("team", "core"), KeyValue::new("version", "an impostor")])
+            .build();
+        telemetry.meter_provider().meter_with_scope(scope).u64_counter("scoped.calls").build().add(1, &[]);
+        telemetry.meter("other").u64_counter("scoped.calls").build().add(2, &[]);
+    });
+    assert_golden("scopes", &families(&page, "scoped"));
+}
+
+#[test]
+fn d11_points_that_prometheus_could_not_tell_apart_are_written_once_and_counted() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("colliding");
+    meter.u64_counter("collide.x_y").build().add(2, &[]);
+    meter.u64_counter("collide.x.y").build().add(1, &[]);
+    let error = telemetry.verify().unwrap_err().to_string();
+    assert!(error.contains("`collide.x.y` of meter `colliding` and `collide.x_y` of meter `colliding`"), "{error}");
+
+    for _ in 0..3 {
+        let page = telemetry.scrape().unwrap();
+        let series = families(&page, "collide");
+        assert_eq!(series.lines().filter(|line| !line.starts_with('#')).count(), 1, "{series}");
+        assert!(series.ends_with(" 1\n"), "the first by name wins, always: {series}");
+    }
+    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"duplicate\"}"), Some(3.0));
+}
+
+#[test]
+fn d12_of_two_types_the_same_one_wins_every_time() {
+    for _ in 0..20 {
+        let telemetry = telemetry();
+        telemetry.meter("b").f64_gauge("conflict").build().record(1.0, &[]);
+        telemetry.meter("a").f64_histogram("conflict").build().record(1.0, &[]);
+        let series = families(&telemetry.scrape().unwrap(), "conflict");
+        assert!(series.starts_with("# TYPE conflict histogram\n"), "{series}");
+        assert!(!series.contains("otel_scope_name=\"b\""), "{series}");
+        assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"conflict\"}"), Some(1.0));
+        let error = telemetry.verify().unwrap_err().to_string();
+        assert!(error.contains("`conflict` of meter `a` and `conflict` of meter `b`"), "{error}");
+    }
+}
+
+#[test]
+fn a_family_cannot_be_called_like_a_series_of_a_histogram() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("m");
+    meter.f64_histogram("taken").build().record(1.0, &[]);
+    meter.f64_gauge("taken.count").build().record(9.0, &[]);
+    let page = telemetry.scrape().unwrap();
+    assert!(!page.contains("# TYPE taken_count"), "{page}");
+    assert_eq!(page.matches("taken_count").count(), 1, "{page}");
+    assert!(telemetry.verify().unwrap_err().to_string().contains("`taken_count`"));
+}
+
+#[test]
+fn of_two_descriptions_one_is_written_and_no_point_is_lost() {
+    let page = page(|telemetry| {
+        telemetry.meter("a").u64_counter("described").with_description("First.").build().add(1, &[]);
+        telemetry.meter("b").u64_counter("described").with_description("Second.\nOn two lines \\.").build().add(2, &[]);
+        telemetry.meter("c").u64_counter("multiline").with_description("One.\nTwo \\.").build().add(2, &[]);
+    });
+    let series = families(&page, "described");
+    assert_eq!(series.matches("# HELP").count(), 1, "{series}");
+    assert!(series.contains("# HELP described_total First.\n"), "{series}");
+    assert_eq!(series.lines().count(), 4, "{series}");
+    assert!(page.contains("# HELP multiline_total One.\\nTwo \\\\.\n"), "{page}");
+}
+
+#[test]
+fn a_registry_is_merged_by_the_same_rules_and_gives_way_to_the_sdk() {
+    let registry = Registry::new();
+    let counter = IntCounterVec::new(Opts::new("legacy_jobs_total", "Jobs \\ of the registry."), &["status"]).unwrap();
+    counter.with_label_values(&["done \"quoted\""]).inc_by(2);
+    let histogram =
+        HistogramVec::new(HistogramOpts::new("legacy_seconds", "Durations.").buckets(vec![0.1, 1.0]), &["route"])
+            .unwrap();
+    histogram.with_label_values(&["/"]).observe(0.5);
+    let shared = IntGauge::new("shared", "Of the registry.").unwrap();
+    shared.set(9);
+    let conflicting = IntGauge::new("conflicting_total", "Of the registry.").unwrap();
+    registry.register(Box::new(counter)).unwrap();
+    registry.register(Box::new(histogram)).unwrap();
+    registry.register(Box::new(shared)).unwrap();
+    registry.register(Box::new(conflicting)).unwrap();
+
+    let telemetry = Telemetry::builder("suite").without_endpoint().with_registry(registry).start().unwrap();
+    let meter = telemetry.meter("sdk");
+    meter.f64_gauge("shared").with_description("Of the SDK.").build().record(1.0, &[]);
+    meter.u64_counter("conflicting").with_description("Of the SDK.").build().add(1, &[]);
+    let page = telemetry.scrape().unwrap();
+    let shown: String = ["conflicting", "legacy", "shared"].map(|name| families(&page, name)).concat();
+    assert_golden("registry", &shown);
+}
+
+#[test]
+fn a_page_is_the_same_from_scrape_to_scrape() {
+    let telemetry = telemetry();
+    let counter = telemetry.meter("m").u64_counter("stable").build();
+    for n in 0..500 {
+        counter.add(1, &[KeyValue::new("n", n)]);
+    }
+    let first = telemetry.scrape().unwrap();
+    assert_eq!(telemetry.scrape().unwrap(), first);
+    // A new series takes its place among the others.
+    counter.add(1, &[KeyValue::new("n", 0), KeyValue::new("o", "new")]);
+    let lines: Vec<String> =
+        families(&telemetry.scrape().unwrap(), "stable").lines().skip(1).map(str::to_owned).collect();
+    assert_eq!(lines.len(), 501);
+    assert!(lines.is_sorted_by_key(|line| line.split("\",").next().map(str::to_owned)), "{lines:#?}");
+}

@@ -1,0 +1,255 @@
+//! Typed handles, seen from the page.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use barograph::opentelemetry::KeyValue;
+use barograph::{
+    CounterSpec, GaugeSpec, HistogramSpec, MeterExt, ObservableCounterSpec, ObservableGaugeSpec,
+    ObservableUpDownCounterSpec, UpDownCounterSpec, attribute,
+};
+
+use crate::support::{families, find, telemetry, value, without_panic_messages};
+
+attribute! {
+    /// Which API.
+    pub(crate) enum Api: "api" { DeepSeek = "deepseek", Perplexity = "perplexity" }
+}
+attribute! {
+    /// How it ended.
+    pub(crate) enum Outcome: "outcome" { Success = "success", Error = "error", Cancelled = "cancelled" }
+    unfinished => Cancelled
+}
+
+const CALLS: CounterSpec<(Api, Outcome)> = CounterSpec::new("t.calls", "{call}", "Calls.");
+const PLAIN: CounterSpec = CounterSpec::new("t.plain", "{thing}", "Things.");
+const PENDING: UpDownCounterSpec = UpDownCounterSpec::new("t.pending", "{task}", "Tasks.");
+const LEVEL: GaugeSpec<Api> = GaugeSpec::new("t.level", "%", "Levels.");
+const DURATION: HistogramSpec<Outcome> = HistogramSpec::new("t.duration", "s", "Durations.");
+const BY_API: HistogramSpec<(Api, Outcome)> = HistogramSpec::new("t.by_api", "s", "Durations.");
+const WAIT: HistogramSpec = HistogramSpec::new("t.wait", "s", "Waits.");
+
+#[test]
+fn every_combination_of_a_counter_is_0_from_the_first_scrape() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("t");
+    let _calls = meter.counter(&CALLS);
+    let _plain = meter.counter(&PLAIN);
+    let _pending = meter.up_down_counter(&PENDING);
+    let page = telemetry.scrape().unwrap();
+    for &api in Api::ALL {
+        for &outcome in Outcome::ALL {
+            let series = format!("t_calls_total{{api=\"{api}\",outcome=\"{outcome}\"}}");
+            assert_eq!(find(&page, &series), Some(0.0), "{series}\n{page}");
+        }
+    }
+    assert_eq!(find(&page, "t_plain_total"), Some(0.0));
+    assert_eq!(find(&page, "t_pending"), Some(0.0));
+}
+
+#[test]
+fn handles_built_from_one_spec_record_into_the_same_series() {
+    let telemetry = telemetry();
+    let handles: Vec<_> = (0..3).map(|_| telemetry.meter("t").counter(&CALLS)).collect();
+    for handle in &handles {
+        handle.clone().add(2, (Api::DeepSeek, Outcome::Error));
+    }
+    assert_eq!(value(&telemetry, "t_calls_total{api=\"deepseek\",outcome=\"error\"}"), Some(6.0));
+    assert_eq!(value(&telemetry, "t_calls_total{api=\"perplexity\",outcome=\"error\"}"), Some(0.0));
+    telemetry.verify().unwrap();
+}
+
+#[test]
+fn a_typed_instrument_is_limited_to_exactly_its_series_and_loses_none() {
+    let telemetry = telemetry();
+    let calls = telemetry.meter("t").counter(&CALLS);
+    for &api in Api::ALL {
+        for &outcome in Outcome::ALL {
+            calls.add(1, (api, outcome));
+        }
+    }
+    // What goes through the API beside the handle would be one series too many.
+    let untyped = telemetry.meter("t").u64_counter("t.calls").with_unit("{call}").with_description("Calls.").build();
+    untyped.add(5, &[KeyValue::new("api", "unheard of")]);
+    let page = telemetry.scrape().unwrap();
+    assert!(!families(&page, "t_calls").contains("unheard of"), "{page}");
+    assert_eq!(find(&page, "t_calls_total{otel_metric_overflow=\"true\"}"), Some(5.0), "{page}");
+    assert_eq!(find(&page, "t_calls_total{api=\"perplexity\",outcome=\"cancelled\"}"), Some(1.0), "{page}");
+}
+
+#[test]
+fn a_gauge_begins_with_its_first_value_and_ignores_what_is_none() {
+    let telemetry = telemetry();
+    let level = telemetry.meter("t").gauge(&LEVEL);
+    level.record(f64::NAN, Api::DeepSeek);
+    assert_eq!(families(&telemetry.scrape().unwrap(), "t_level"), "");
+    level.record(12.5, Api::DeepSeek);
+    level.record(f64::INFINITY, Api::DeepSeek);
+    assert_eq!(value(&telemetry, "t_level_percent{api=\"deepseek\"}"), Some(12.5));
+    assert_eq!(value(&telemetry, "t_level_percent{api=\"perplexity\"}"), None);
+}
+
+#[test]
+fn a_timer_records_once_however_it_ends() {
+    let telemetry = telemetry();
+    let wait = telemetry.meter("t").histogram(&WAIT);
+    let count = || value(&telemetry, "t_wait_seconds_count").unwrap_or_default();
+    drop(wait.start_timer(()));
+    assert_eq!(count(), 1.0);
+    let elapsed = wait.start_timer(()).stop();
+    assert_eq!(count(), 2.0);
+    assert!(value(&telemetry, "t_wait_seconds_sum") >= Some(elapsed.as_secs_f64()));
+    wait.start_timer(()).discard();
+    assert_eq!(count(), 2.0);
+    assert_eq!(wait.start_timer(()).time(|| 42), 42);
+    assert_eq!(count(), 3.0);
+    without_panic_messages(|| {
+        let panicked = catch_unwind(AssertUnwindSafe(|| wait.start_timer(()).time(|| panic!("expected: timed"))));
+        assert!(panicked.is_err());
+    });
+    assert_eq!(count(), 4.0);
+}
+
+#[test]
+fn an_outcome_timer_that_is_dropped_unfinished_is_cancelled() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("t");
+    let duration = meter.histogram(&DURATION);
+    let by_api = meter.histogram(&BY_API);
+    let count = |outcome| value(&telemetry, &format!("t_duration_seconds_count{{outcome=\"{outcome}\"}}"));
+
+    drop(duration.start_outcome_timer());
+    duration.start_outcome_timer().finish(Outcome::Success);
+    duration.start_outcome_timer().discard();
+    let classify = |result: &Result<(), ()>| if result.is_ok() { Outcome::Success } else { Outcome::Error };
+    assert_eq!(duration.start_outcome_timer().time(|| Err(()), classify), Err(()));
+    drop(by_api.start_outcome_timer_for(Api::Perplexity));
+
+    assert_eq!(count("success"), Some(1.0));
+    assert_eq!(count("error"), Some(1.0));
+    assert_eq!(count("cancelled"), Some(1.0));
+    let cancelled = value(&telemetry, "t_by_api_seconds_count{api=\"perplexity\",outcome=\"cancelled\"}");
+    assert_eq!(cancelled, Some(1.0));
+}
+
+#[test]
+fn a_future_dropped_mid_await_is_recorded_once_and_leaves_nothing_in_flight() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("t");
+    let (duration, pending) = (meter.histogram(&DURATION), meter.up_down_counter(&PENDING));
+    let wait = meter.histogram(&WAIT);
+    let in_flight = || value(&telemetry, "t_pending");
+    let never = std::future::pending::<()>;
+    let work = || {
+        let timed = duration.start_outcome_timer().instrument(never(), |()| Outcome::Success);
+        pending.in_flight(()).instrument(wait.start_timer(()).instrument(timed))
+    };
+    let count = |series: &str| value(&telemetry, series).unwrap_or_default();
+
+    {
+        let mut future = pin!(work());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(future.as_mut().poll(&mut context).is_pending());
+        assert!(future.as_mut().poll(&mut context).is_pending());
+        assert_eq!(in_flight(), Some(1.0));
+    }
+    assert_eq!(in_flight(), Some(0.0));
+    assert_eq!(count("t_duration_seconds_count{outcome=\"cancelled\"}"), 1.0);
+    assert_eq!(count("t_duration_seconds_count{outcome=\"success\"}"), 0.0);
+    assert_eq!(count("t_wait_seconds_count"), 1.0);
+
+    // Never polled at all: it was in flight from its creation, and is no more.
+    drop(work());
+    assert_eq!(in_flight(), Some(0.0));
+    assert_eq!(count("t_duration_seconds_count{outcome=\"cancelled\"}"), 2.0);
+}
+
+#[test]
+fn a_future_that_is_ready_is_recorded_as_what_it_was() {
+    let telemetry = telemetry();
+    let duration = telemetry.meter("t").histogram(&DURATION);
+    let mut future = pin!(
+        duration
+            .start_outcome_timer()
+            .instrument(async { 7 }, |n| { if *n == 7 { Outcome::Success } else { Outcome::Error } })
+    );
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(value(&telemetry, "t_duration_seconds_count{outcome=\"success\"}"), Some(1.0));
+    assert_eq!(value(&telemetry, "t_duration_seconds_count{outcome=\"cancelled\"}"), Some(0.0));
+}
+
+const DISK: ObservableGaugeSpec<Api> = ObservableGaugeSpec::new("t.disk", "By", "Disks.");
+const CPU: ObservableCounterSpec = ObservableCounterSpec::new("t.cpu", "s", "Processor time.");
+const QUEUE: ObservableUpDownCounterSpec = ObservableUpDownCounterSpec::new("t.queue", "{item}", "Items.");
+
+#[test]
+fn an_observable_is_there_until_its_registration_is_dropped() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("t");
+    for round in 1..=3 {
+        let disk = meter.observable_gauge(&DISK, |observer| observer.observe(3.0, Api::DeepSeek));
+        let cpu = meter.observable_counter(&CPU, |observer| observer.observe(1.5, ()));
+        let queue = meter.observable_up_down_counter(&QUEUE, |observer| observer.observe(-2.0, ()));
+        let page = telemetry.scrape().unwrap();
+        assert_eq!(find(&page, "t_disk_bytes{api=\"deepseek\"}"), Some(3.0), "round {round}");
+        assert_eq!(find(&page, "t_disk_bytes{api=\"perplexity\"}"), None);
+        assert_eq!(find(&page, "t_cpu_seconds_total"), Some(1.5));
+        assert_eq!(find(&page, "t_queue"), Some(-2.0));
+        drop((disk, cpu, queue));
+        assert_eq!(families(&telemetry.scrape().unwrap(), "t_"), "", "round {round}");
+    }
+    telemetry.verify().unwrap();
+}
+
+#[test]
+fn a_keyed_gauge_shows_what_is_set_and_forgets_what_is_removed() {
+    let telemetry = telemetry();
+    let disk = telemetry.meter("t").keyed_gauge(&DISK);
+    let shown = || {
+        let page = telemetry.scrape().unwrap();
+        Api::ALL.iter().map(|api| find(&page, &format!("t_disk_bytes{{api=\"{api}\"}}"))).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), [None, None]);
+    disk.set(1.0, Api::DeepSeek);
+    disk.clone().set(2.0, Api::Perplexity);
+    disk.set(f64::NAN, Api::Perplexity);
+    assert_eq!(shown(), [Some(1.0), Some(2.0)]);
+    disk.remove(Api::DeepSeek);
+    assert_eq!(shown(), [None, Some(2.0)]);
+    disk.set(0.0, Api::DeepSeek);
+    disk.clear();
+    assert_eq!(shown(), [None, None]);
+    disk.set(5.0, Api::DeepSeek);
+    assert_eq!(shown(), [Some(5.0), None]);
+    drop(disk);
+    assert_eq!(shown(), [None, None]);
+}
+
+#[test]
+fn handles_outlive_their_pipeline_and_then_do_nothing() {
+    let telemetry = telemetry();
+    let meter = telemetry.meter("t");
+    let (calls, duration, level) = (meter.counter(&CALLS), meter.histogram(&DURATION), meter.gauge(&LEVEL));
+    telemetry.shutdown(std::time::Duration::from_secs(5)).unwrap();
+    calls.add(1, (Api::DeepSeek, Outcome::Error));
+    duration.start_outcome_timer().finish(Outcome::Success);
+    level.record(1.0, Api::DeepSeek);
+    let _late = meter.counter(&PLAIN);
+}
+
+#[test]
+fn many_threads_lose_nothing() {
+    let telemetry = telemetry();
+    let calls = telemetry.meter("t").counter(&CALLS);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..10_000).for_each(|_| calls.add(1, (Api::DeepSeek, Outcome::Success))));
+        }
+        for _ in 0..20 {
+            telemetry.scrape().unwrap();
+        }
+    });
+    assert_eq!(value(&telemetry, "t_calls_total{api=\"deepseek\",outcome=\"success\"}"), Some(80_000.0));
+}

@@ -1,0 +1,14 @@
+//! Everything a user can see, in one binary: pages as a scraper gets them, requests over TCP, errors as they are read.
+//!
+//! `BAROGRAPH_BLESS=1 cargo test --test suite` writes the golden files anew; read the difference before you commit it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod components;
+mod endpoint;
+mod exposition;
+mod guard;
+mod instruments;
+mod pipeline;
+mod support;
+mod views;

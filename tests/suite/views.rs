@@ -1,0 +1,124 @@
+//! Views, seen from the page.
+
+use barograph::opentelemetry::KeyValue;
+use barograph::{CounterSpec, HistogramSpec, Kind, MeterExt, Telemetry, View, attribute};
+
+use crate::support::{families, find, value};
+
+attribute! {
+    /// How it ended.
+    pub(crate) enum Status: "status" { Done = "done", Failed = "failed" }
+}
+attribute! {
+    /// Where.
+    pub(crate) enum Zone: "zone" { East = "east", West = "west" }
+}
+
+const JOBS: CounterSpec<(Status, Zone)> = CounterSpec::new("worker.jobs", "{job}", "Jobs.");
+const DURATION: HistogramSpec = HistogramSpec::new("worker.duration", "s", "Durations.");
+
+fn with(views: impl IntoIterator<Item = View>) -> Telemetry {
+    views
+        .into_iter()
+        .fold(Telemetry::builder("suite").without_endpoint(), |builder, view| builder.with_view(view))
+        .start()
+        .unwrap()
+}
+
+#[test]
+fn a_view_renames_and_describes_anew() {
+    let telemetry = with([View::of("worker.jobs").with_name("legacy_jobs").with_description("As before.")]);
+    telemetry.meter("m").counter(&JOBS).add(1, (Status::Done, Zone::East));
+    telemetry.verify().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert!(page.contains("# HELP legacy_jobs_total As before.\n# TYPE legacy_jobs_total counter\n"), "{page}");
+    assert_eq!(find(&page, "legacy_jobs_total{status=\"done\",zone=\"east\"}"), Some(1.0));
+    assert!(!page.contains("worker_jobs"), "{page}");
+}
+
+#[test]
+fn a_view_gives_other_buckets_to_histograms_and_leaves_other_kinds_alone() {
+    let telemetry = with([View::of("worker.*").with_buckets([1.0, 2.0])]);
+    telemetry.meter("m").histogram(&DURATION).record(1.5, ());
+    telemetry.meter("m").counter(&JOBS).add(1, (Status::Done, Zone::East));
+    let page = telemetry.scrape().unwrap();
+    let buckets: Vec<&str> = page.lines().filter(|line| line.starts_with("worker_duration_seconds_bucket")).collect();
+    assert_eq!(buckets.len(), 3, "{buckets:?}");
+    assert_eq!(find(&page, "worker_duration_seconds_bucket{le=\"2\"}"), Some(1.0));
+    assert!(page.contains("# TYPE worker_jobs_total counter\n"), "{page}");
+}
+
+#[test]
+fn a_view_drops_what_its_wildcard_selects() {
+    let telemetry = with([View::of("worker.*").in_scope("quiet").dropped()]);
+    telemetry.meter("quiet").counter(&JOBS).add(1, (Status::Done, Zone::East));
+    telemetry.meter("loud").counter(&JOBS).add(1, (Status::Done, Zone::East));
+    telemetry.verify().unwrap();
+    let page = families(&telemetry.scrape().unwrap(), "worker");
+    assert!(!page.contains("otel_scope_name=\"quiet\"") && page.contains("otel_scope_name=\"loud\""), "{page}");
+}
+
+#[test]
+fn a_view_keeps_some_attributes_and_adds_up_the_rest() {
+    let telemetry = with([View::of("worker.jobs").with_attributes(["status"])]);
+    let jobs = telemetry.meter("m").counter(&JOBS);
+    jobs.add(1, (Status::Done, Zone::East));
+    jobs.add(2, (Status::Done, Zone::West));
+    assert_eq!(value(&telemetry, "worker_jobs_total{status=\"done\"}"), Some(3.0));
+    assert_eq!(value(&telemetry, "worker_jobs_total{status=\"failed\"}"), Some(0.0));
+}
+
+#[test]
+fn a_view_limits_the_series_of_open_attributes() {
+    let telemetry = with([View::of("*").of_kind(Kind::Counter).of_unit("{visit}").with_cardinality_limit(2)]);
+    let visits = telemetry.meter("m").u64_counter("visits").with_unit("{visit}").build();
+    for page in 0..10 {
+        visits.add(1, &[KeyValue::new("page", page)]);
+    }
+    assert_eq!(value(&telemetry, "visits_total{page=\"0\"}"), Some(1.0));
+    assert_eq!(value(&telemetry, "visits_total{page=\"1\"}"), Some(1.0));
+    assert_eq!(value(&telemetry, "visits_total{otel_metric_overflow=\"true\"}"), Some(8.0));
+}
+
+#[test]
+fn two_views_make_two_streams() {
+    let telemetry = with([
+        View::of("worker.duration").with_name("fine"),
+        View::of("worker.duration").with_name("coarse").with_buckets([60.0]),
+    ]);
+    telemetry.meter("m").histogram(&DURATION).record(1.5, ());
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(find(&page, "fine_seconds_count"), Some(1.0), "{page}");
+    assert_eq!(find(&page, "coarse_seconds_bucket{le=\"60\"}"), Some(1.0), "{page}");
+    assert!(!page.contains("worker_duration"), "{page}");
+}
+
+#[test]
+fn impossible_views_stop_the_start_and_idle_ones_the_verification() {
+    let start = |view| Telemetry::builder("suite").without_endpoint().with_view(view).start().unwrap_err().to_string();
+    assert_eq!(
+        start(View::of("a").with_buckets([2.0, 1.0])),
+        "the view of `a` sets impossible buckets [2.0, 1.0]: bounds are finite and ascend, none stands twice"
+    );
+    assert!(start(View::of("a.*").with_name("b")).contains("rename one instrument at a time"));
+
+    let telemetry = with([View::of("worker.jbos").with_name("x")]);
+    telemetry.meter("m").counter(&JOBS).add(1, (Status::Done, Zone::East));
+    assert_eq!(
+        telemetry.verify().unwrap_err().to_string(),
+        "the view of `worker.jbos` matches no instrument: correct its name, or build the instrument before verifying"
+    );
+}
+
+#[test]
+fn a_view_that_gives_two_instruments_one_name_is_said_with_both_sides() {
+    let telemetry = with([View::of("worker.b").with_name("worker.a")]);
+    let meter = telemetry.meter("m");
+    meter.u64_counter("worker.a").build().add(1, &[]);
+    meter.u64_counter("worker.b").build().add(1, &[]);
+    let error = telemetry.verify().unwrap_err().to_string();
+    assert!(
+        error.contains("`worker.b` of meter `m` and `worker.a` of meter `m` are both scraped as `worker_a_total`"),
+        "{error}"
+    );
+}
