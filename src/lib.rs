@@ -87,3 +87,8 @@ pub use {
     scrape::ScrapeService,
     view::View,
 };
+
+/// Compiles the README's programs.
+#[cfg(all(doctest, feature = "prometheus"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
