@@ -5,6 +5,7 @@
 //! - A callback may finish: see [`Registration`](crate::Registration).
 //! - An instrument built inside a callback is refused. In the SDK alone it would deadlock.
 //! - A histogram without boundaries gets buckets that fit its unit.
+//! - Typed counters are drained into the SDK before a reader looks.
 //! - Every instrument is known to the [`Catalogue`], which finds names that collide while the program starts.
 
 mod catalogue;
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::metrics::{
@@ -25,10 +26,10 @@ use opentelemetry::metrics::{
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use crate::error::{InstrumentName, Problem};
-use crate::instrument::take_finished;
+use crate::instrument::{Drain, take_cells, take_finished, with_cardinality};
 use crate::self_metrics::{Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
-use crate::view::{Views, is_strictly_ascending};
+use crate::view::{DRAIN_SCOPE, Views, is_strictly_ascending};
 pub(crate) use catalogue::Catalogue;
 use catalogue::Instrument;
 
@@ -44,11 +45,20 @@ struct Shared {
     catalogue: Catalogue,
     self_metrics: Arc<SelfMetrics>,
     callbacks: Mutex<HashMap<Instrument, Arc<dyn Any + Send + Sync>>>,
+    cells: Arc<Cells>,
 }
 
 impl GuardedMeterProvider {
     pub(crate) fn new(sdk: SdkMeterProvider, views: Arc<Views>, self_metrics: Arc<SelfMetrics>) -> Self {
-        let shared = Shared { catalogue: Catalogue::new(views), self_metrics, callbacks: Mutex::new(HashMap::new()) };
+        let cells = Arc::new(Cells::default());
+        let drained = Arc::clone(&cells);
+        // Callbacks are what every collection of every reader begins with. This one observes nothing, so its instrument
+        // is never exported, and no view can select it.
+        with_cardinality(1, || {
+            sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(move |_| drained.drain()).build()
+        });
+        let callbacks = Mutex::new(HashMap::new());
+        let shared = Shared { catalogue: Catalogue::new(views), self_metrics, callbacks, cells };
         Self { sdk, shared: Arc::new(shared) }
     }
 
@@ -61,6 +71,40 @@ impl MeterProvider for GuardedMeterProvider {
     fn meter_with_scope(&self, scope: InstrumentationScope) -> Meter {
         let meter = self.sdk.meter_with_scope(scope.clone());
         Meter::new(Arc::new(GuardedMeter { scope, meter, shared: Arc::clone(&self.shared) }))
+    }
+}
+
+/// The cells of every typed counter: see `instrument::cells`.
+#[derive(Default)]
+struct Cells(Mutex<Vec<Weak<dyn Drain>>>);
+
+impl Cells {
+    /// Takes the cells of the counter that this thread is building, if it is building a typed one.
+    fn adopt(&self) {
+        let Some(cells) = take_cells() else {
+            return;
+        };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Handles come and go; a list that would grow first lets go of those that are gone.
+        if all.len() == all.capacity() {
+            all.retain(|cells| cells.strong_count() > 0);
+        }
+        all.push(cells);
+    }
+
+    fn drain(&self) {
+        let all: Vec<Arc<dyn Drain>> = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        // The lock is free again: should one of these be the last handle, it is drained once more when it is dropped.
+        all.iter().for_each(|cells| cells.drain());
+    }
+}
+
+impl std::fmt::Debug for Cells {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cells")
     }
 }
 
@@ -224,6 +268,7 @@ macro_rules! synchronous {
             if !self.admit(&instrument) {
                 return Refused.$method(builder);
             }
+            self.shared.cells.adopt();
             let mut inner = self.meter.$method(builder.name);
             inner.unit = builder.unit;
             inner.description = builder.description;

@@ -1,47 +1,51 @@
 //! Counters: things that add up.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter, Meter};
 
 use super::InFlight;
+use super::cells::Shared;
 use super::with_cardinality;
 use crate::attribute::{AttributeSet, combinations};
 use crate::spec::Descriptor;
 
 /// Counts what only goes up: runs, calls, errors. Built by [`MeterExt::counter`](crate::MeterExt::counter).
 pub struct Counter<A = ()> {
-    series: Arc<[BoundCounter<u64>]>,
+    series: Shared<BoundCounter<u64>>,
     attributes: PhantomData<fn(A)>,
 }
 
 impl<A: AttributeSet> Counter<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let counter = with_cardinality(A::CARDINALITY, || {
+        let build = || {
             meter
                 .u64_counter(descriptor.name)
                 .with_unit(descriptor.unit)
                 .with_description(descriptor.description)
                 .build()
-        });
-        let series = combinations::<A>()
-            .map(|attributes| {
-                let bound = counter.bind(&attributes);
-                // A series without attributes is exported from its first add on, so it gets one.
-                bound.add(0);
-                bound
-            })
-            .collect();
+        };
+        let series = Shared::build(
+            A::CARDINALITY,
+            || with_cardinality(A::CARDINALITY, build),
+            |counter| {
+                combinations::<A>()
+                    .map(|attributes| {
+                        let bound = counter.bind(&attributes);
+                        // A series without attributes is exported from its first add on, so it gets one.
+                        bound.add(0);
+                        bound
+                    })
+                    .collect()
+            },
+        );
         Self { series, attributes: PhantomData }
     }
 
     /// Adds `value` to the series of `attributes`. For a counter without attributes that is `()`.
     #[inline]
     pub fn add(&self, value: u64, attributes: A) {
-        if let Some(series) = self.series.get(attributes.index()) {
-            series.add(value);
-        }
+        self.series.add_bits(attributes.index(), value);
     }
 }
 
@@ -50,41 +54,45 @@ impl<A: AttributeSet> Counter<A> {
 ///
 /// Where a thing has a beginning and an end in one place, [`in_flight`](Self::in_flight) cannot forget the end.
 pub struct UpDownCounter<A = ()> {
-    series: Arc<[BoundUpDownCounter<i64>]>,
+    series: Shared<BoundUpDownCounter<i64>>,
     attributes: PhantomData<fn(A)>,
 }
 
 impl<A: AttributeSet> UpDownCounter<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let counter = with_cardinality(A::CARDINALITY, || {
+        let build = || {
             meter
                 .i64_up_down_counter(descriptor.name)
                 .with_unit(descriptor.unit)
                 .with_description(descriptor.description)
                 .build()
-        });
-        let series = combinations::<A>()
-            .map(|attributes| {
-                let bound = counter.bind(&attributes);
-                bound.add(0);
-                bound
-            })
-            .collect();
+        };
+        let series = Shared::build(
+            A::CARDINALITY,
+            || with_cardinality(A::CARDINALITY, build),
+            |counter| {
+                combinations::<A>()
+                    .map(|attributes| {
+                        let bound = counter.bind(&attributes);
+                        bound.add(0);
+                        bound
+                    })
+                    .collect()
+            },
+        );
         Self { series, attributes: PhantomData }
     }
 
     /// Adds `value`, which may be negative, to the series of `attributes`.
     #[inline]
     pub fn add(&self, value: i64, attributes: A) {
-        if let Some(series) = self.series.get(attributes.index()) {
-            series.add(value);
-        }
+        self.series.add_bits(attributes.index(), value.cast_unsigned());
     }
 
     /// Counts one up now, and one down when the guard is dropped.
     #[must_use = "the count goes down again when the guard is dropped"]
     pub fn in_flight(&self, attributes: A) -> InFlight {
-        InFlight::new(self.series.get(attributes.index()).cloned())
+        InFlight::new(self.series.clone(), attributes.index())
     }
 }
 
@@ -92,7 +100,7 @@ macro_rules! handle_traits {
     ($name:ident) => {
         impl<A> Clone for $name<A> {
             fn clone(&self) -> Self {
-                Self { series: Arc::clone(&self.series), attributes: PhantomData }
+                Self { series: self.series.clone(), attributes: PhantomData }
             }
         }
 

@@ -4,20 +4,21 @@ use std::future::Future;
 
 use opentelemetry::metrics::BoundUpDownCounter;
 
+use super::cells::Shared;
+
 /// One thing in flight: counted up when the guard is made, down when it is dropped, however that happens.
 ///
 /// Made by [`UpDownCounter::in_flight`](crate::UpDownCounter::in_flight).
 #[must_use = "the count goes down again when the guard is dropped"]
 pub struct InFlight {
-    series: Option<BoundUpDownCounter<i64>>,
+    series: Shared<BoundUpDownCounter<i64>>,
+    index: usize,
 }
 
 impl InFlight {
-    pub(super) fn new(series: Option<BoundUpDownCounter<i64>>) -> Self {
-        if let Some(series) = &series {
-            series.add(1);
-        }
-        Self { series }
+    pub(super) fn new(series: Shared<BoundUpDownCounter<i64>>, index: usize) -> Self {
+        series.add_bits(index, 1);
+        Self { series, index }
     }
 
     /// Keeps the count up until the future is ready or dropped.
@@ -29,9 +30,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(series) = &self.series {
-            series.add(-1);
-        }
+        self.series.add_bits(self.index, (-1_i64).cast_unsigned());
     }
 }
 

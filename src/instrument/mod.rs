@@ -17,12 +17,13 @@
 //! # work(&barograph::opentelemetry::metrics::NoopMeterProvider::new());
 //! ```
 //!
-//! A handle holds one bound instrument for each combination of its attributes, so recording is an index into an array
-//! and one atomic operation: it allocates nothing, blocks nobody and never panics. Handles clone freely; handles built
+//! A handle holds one cell or bound instrument for each combination of its attributes, so counting is an index into an
+//! array and one atomic operation: it allocates nothing, blocks nobody and never panics. Handles clone freely; handles built
 //! from the same spec on the same meter record into the same series.
 //!
 //! Attributes with no closed list of values go through the OpenTelemetry API itself, on the same meter.
 
+mod cells;
 mod counter;
 mod gauge;
 mod histogram;
@@ -30,6 +31,8 @@ mod in_flight;
 mod observable;
 mod timer;
 
+#[cfg(feature = "prometheus")]
+pub(crate) use cells::{Drain, take_cells};
 pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;
 pub use histogram::Histogram;
@@ -161,7 +164,7 @@ thread_local! {
 ///
 /// The OpenTelemetry API has no place for it, the SDK calls views on the thread that builds the instrument, and by
 /// default it preallocates a map of 2,000 entries for each: an exact limit saves about 130 KB an instrument.
-fn with_cardinality<T>(cardinality: usize, build: impl FnOnce() -> T) -> T {
+pub(crate) fn with_cardinality<T>(cardinality: usize, build: impl FnOnce() -> T) -> T {
     let outer = EXACT_CARDINALITY.replace(Some(cardinality));
     let built = build();
     EXACT_CARDINALITY.set(outer);

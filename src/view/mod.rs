@@ -156,7 +156,8 @@ impl View {
     }
 
     fn matches(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> bool {
-        self.name.matches(name)
+        scope != DRAIN_SCOPE
+            && self.name.matches(name)
             && self.scope.as_ref().is_none_or(|pattern| pattern.matches(scope))
             && self.kind.is_none_or(|wanted| wanted == kind)
             && self.unit.as_deref().is_none_or(|wanted| wanted == unit)
@@ -189,6 +190,9 @@ impl View {
         stream.build().ok()
     }
 }
+
+/// The meter of the guard's own callback. A view that dropped it would stop every typed counter.
+pub(crate) const DRAIN_SCOPE: &str = "barograph drain";
 
 /// Whether a histogram can have these upper bounds: finite, ascending, none twice.
 pub(crate) fn is_strictly_ascending(bounds: &[f64]) -> bool {

@@ -1,7 +1,5 @@
 //! What a scrape allocates beyond the SDK's own collection. A binary of its own, because it counts a whole process.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use barograph::Telemetry;
 use barograph::opentelemetry::KeyValue;
 use barograph::opentelemetry::metrics::MeterProvider;

@@ -114,12 +114,6 @@ impl Prometheus {
         samples(&self.data(&format!("/api/v1/query?query={}", percent_encoded(promql))))
     }
 
-    /// The result of an instant query as of the given time.
-    #[track_caller]
-    pub(crate) fn query_at(&self, promql: &str, unix_seconds: f64) -> Vec<Sample> {
-        samples(&self.data(&format!("/api/v1/query?query={}&time={unix_seconds:.3}", percent_encoded(promql))))
-    }
-
     /// Job, health (`up`, `down`, `unknown`) and last scrape error of every target. Empty until discovery has run.
     #[track_caller]
     pub(crate) fn target_health(&self) -> Vec<(String, String, String)> {

@@ -1,0 +1,122 @@
+//! Cells that counters add to, and the SDK's bound instruments that the cells are drained into.
+//!
+//! A bound instrument costs a chain of pointers before its atomic; a cell is the atomic itself. Barograph's provider
+//! takes the cells of every counter that is built and drains them whenever somebody collects, before the SDK looks: so
+//! views, readers and shutdown see what they would see otherwise. A provider that takes no cells gets every add at once.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter};
+
+/// A bound instrument that adds up. Cells hold the bits of its number: in two's complement, additions wrap alike.
+pub(super) trait Sum: Send + Sync + 'static {
+    fn add_bits(&self, bits: u64);
+}
+
+impl Sum for BoundCounter<u64> {
+    fn add_bits(&self, bits: u64) {
+        self.add(bits);
+    }
+}
+
+impl Sum for BoundUpDownCounter<i64> {
+    fn add_bits(&self, bits: u64) {
+        self.add(bits.cast_signed());
+    }
+}
+
+/// What can be drained when somebody collects.
+pub(crate) trait Drain: Send + Sync {
+    /// Moves what the cells hold to the SDK.
+    fn drain(&self);
+}
+
+/// The series of one counter.
+pub(super) struct Series<B: Sum> {
+    cells: Arc<[Cell]>,
+    bound: OnceLock<Box<[B]>>,
+}
+
+/// Alone on its cache line, so that threads that count different things do not wait for each other.
+#[derive(Default)]
+#[repr(align(64))]
+struct Cell(AtomicU64);
+
+/// The series of a counter as its handles hold them.
+pub(super) struct Shared<B: Sum> {
+    /// The cells of the series, one pointer away; none where no provider drains them.
+    cells: Arc<[Cell]>,
+    series: Arc<Series<B>>,
+}
+
+impl<B: Sum> Shared<B> {
+    /// Builds an instrument while the provider can take the cells, then binds its series.
+    pub(super) fn build<I>(cardinality: usize, build: impl FnOnce() -> I, bind: impl FnOnce(I) -> Box<[B]>) -> Self {
+        let cells: Arc<[Cell]> = (0..cardinality).map(|_| Cell::default()).collect();
+        let series = Arc::new(Series { cells: Arc::clone(&cells), bound: OnceLock::new() });
+        let offer: Arc<dyn Drain> = Arc::clone(&series) as _;
+        let outer = OFFER.replace(Some(offer));
+        let instrument = build();
+        let is_taken = OFFER.replace(outer).is_none();
+        series.bound.get_or_init(|| bind(instrument));
+        Self { cells: if is_taken { cells } else { Arc::default() }, series }
+    }
+
+    #[inline]
+    pub(super) fn add_bits(&self, index: usize, bits: u64) {
+        match self.cells.get(index) {
+            Some(cell) => {
+                cell.0.fetch_add(bits, Ordering::Relaxed);
+            }
+            None => self.add_bound(index, bits),
+        }
+    }
+
+    #[cold]
+    fn add_bound(&self, index: usize, bits: u64) {
+        if let Some(bound) = self.series.bound.get().and_then(|bound| bound.get(index)) {
+            bound.add_bits(bits);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.series.cells.len()
+    }
+}
+
+impl<B: Sum> Clone for Shared<B> {
+    fn clone(&self) -> Self {
+        Self { cells: Arc::clone(&self.cells), series: Arc::clone(&self.series) }
+    }
+}
+
+impl<B: Sum> Drain for Series<B> {
+    fn drain(&self) {
+        for (cell, bound) in self.cells.iter().zip(self.bound.get().into_iter().flatten()) {
+            // Two readers may drain at once: each takes what the other has not.
+            let bits = cell.0.swap(0, Ordering::Relaxed);
+            if bits != 0 {
+                bound.add_bits(bits);
+            }
+        }
+    }
+}
+
+impl<B: Sum> Drop for Series<B> {
+    /// The last handle is gone; what it counted is not.
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+thread_local! {
+    static OFFER: RefCell<Option<Arc<dyn Drain>>> = const { RefCell::new(None) };
+}
+
+/// The cells of the counter that this thread is building, if it is building one. Who takes them drains them.
+#[cfg(feature = "prometheus")]
+pub(crate) fn take_cells() -> Option<std::sync::Weak<dyn Drain>> {
+    OFFER.take().map(|cells| Arc::downgrade(&cells))
+}
