@@ -76,7 +76,9 @@ fn nothing_imports_upward() {
     let depth = |room: &str| ROOMS.iter().position(|known| *known == room);
     for (file, text) in rust_files("src") {
         let room = file.trim_start_matches("src/").split(['/', '.']).next().unwrap();
-        let here = depth(room).unwrap_or_else(|| panic!("{file}: `{room}` is no room of the drawing, add it to ARCHITECTURE.md and to ROOMS"));
+        let here = depth(room).unwrap_or_else(|| {
+            panic!("{file}: `{room}` is no room of the drawing, add it to ARCHITECTURE.md and to ROOMS")
+        });
         if room == "lib" {
             continue;
         }
@@ -86,7 +88,10 @@ fn nothing_imports_upward() {
             for import in line.split("crate::").skip(1) {
                 let target: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if let Some(there) = depth(&target) {
-                    assert!(there >= here, "{file}: imports may only point down, `{room}` must not know `{target}`: {line}");
+                    assert!(
+                        there >= here,
+                        "{file}: imports may only point down, `{room}` must not know `{target}`: {line}"
+                    );
                 }
             }
         }
@@ -97,7 +102,9 @@ fn nothing_imports_upward() {
 fn components_do_not_know_each_other_and_have_one_shape() {
     for folder in components() {
         let name = folder.file_name().unwrap().to_str().unwrap();
-        for part in ["Cargo.toml", "README.md", "src/lib.rs", "src/semconv.rs", "src/instruments.rs", "tests/metrics.rs"] {
+        for part in
+            ["Cargo.toml", "README.md", "src/lib.rs", "src/semconv.rs", "src/instruments.rs", "tests/metrics.rs"]
+        {
             assert!(folder.join(part).is_file(), "instrumentation/{name}: every component has {part}");
         }
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
@@ -128,7 +135,8 @@ fn members_inherit_lints_edition_licence_and_versions() {
         let dependencies = text.split("[workspace.dependencies]").last().unwrap();
         let own = dependencies.split("[package]").last().unwrap();
         for line in own.lines().skip_while(|line| !line.contains("dependencies]")) {
-            let is_version = line.contains("version = \"") || line.split_once(" = \"").is_some_and(|(_, v)| v.starts_with(|c: char| c.is_ascii_digit()));
+            let is_version = line.contains("version = \"")
+                || line.split_once(" = \"").is_some_and(|(_, v)| v.starts_with(|c: char| c.is_ascii_digit()));
             assert!(!is_version, "{file}: versions of dependencies stand once, in [workspace.dependencies]: {line}");
         }
     }
@@ -148,15 +156,22 @@ fn names_are_unique_and_conventional() {
             rule(scraped_names.insert(scraped.clone(), component).is_none(), "a scraped name belongs to one metric");
             rule(name.contains('.'), "names are dotted");
             rule(
-                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_')),
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_')),
                 "names are lower case",
             );
             rule(!name.ends_with("_total") && !name.ends_with(".total"), "the exposition adds `_total`");
             for word in ["seconds", "bytes", "percent", "ratio"] {
-                rule(!name.contains(word), "the exposition adds the unit");
+                rule(!name.split(['.', '_']).any(|part| part == word), "the exposition adds the unit");
             }
-            rule(matches!(unit, "s" | "By" | "%" | "") || (unit.starts_with('{') && unit.ends_with('}')), "units are base units of UCUM");
-            rule(description.ends_with('.') && description.starts_with(|c: char| c.is_uppercase()), "a description is a sentence");
+            rule(
+                matches!(unit, "s" | "By" | "%" | "") || (unit.starts_with('{') && unit.ends_with('}')),
+                "units are base units of UCUM",
+            );
+            rule(
+                description.ends_with('.') && description.starts_with(|c: char| c.is_uppercase()),
+                "a description is a sentence",
+            );
             let is_counter = matches!(kind, Kind::Counter | Kind::ObservableCounter);
             rule(scraped.ends_with("_total") == is_counter, "counters, and only they, end with `_total`");
             rule((kind == Kind::Histogram) == metric.buckets.is_some(), "histograms choose buckets that fit the work");
@@ -176,13 +191,21 @@ fn readme_tables_equal_the_specs() {
         let readme = fs::read_to_string(root().join("instrumentation").join(component).join("README.md")).unwrap();
         let table: Vec<&str> = readme.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
         let rows: Vec<String> = metrics.iter().map(row).collect();
-        assert_eq!(table, rows, "instrumentation/{component}/README.md: its table is that of the specs:\n{}", rows.join("\n"));
+        assert_eq!(
+            table,
+            rows,
+            "instrumentation/{component}/README.md: its table is that of the specs:\n{}",
+            rows.join("\n")
+        );
     }
 }
 
 fn row(metric: &Descriptor) -> String {
-    let attributes: Vec<String> =
-        metric.attributes.iter().map(|attribute| format!("{}: {}", attribute.key, attribute.values.join(" "))).collect();
+    let attributes: Vec<String> = metric
+        .attributes
+        .iter()
+        .map(|attribute| format!("{}: {}", attribute.key, attribute.values.join(" ")))
+        .collect();
     let Descriptor { name, kind, unit, description, .. } = metric;
     let scraped = metric.scraped_name().unwrap();
     format!("| {name} | {kind} | {unit} | {} | {scraped} | {description} |", attributes.join("; "))
@@ -190,13 +213,17 @@ fn row(metric: &Descriptor) -> String {
 
 #[test]
 fn names_of_metrics_are_written_only_in_semconv() {
-    let names: BTreeSet<&str> = metrics().iter().flat_map(|(_, metrics)| metrics.iter().map(|metric| metric.name)).collect();
+    let names: BTreeSet<&str> =
+        metrics().iter().flat_map(|(_, metrics)| metrics.iter().map(|metric| metric.name)).collect();
     for (file, text) in rust_files("instrumentation") {
         if file.ends_with("/semconv.rs") || file.contains("/tests/") {
             continue;
         }
         for name in &names {
-            assert!(!text.contains(&format!("\"{name}\"")), "{file}: `{name}` is written in semconv.rs and nowhere else");
+            assert!(
+                !text.contains(&format!("\"{name}\"")),
+                "{file}: `{name}` is written in semconv.rs and nowhere else"
+            );
         }
     }
 }

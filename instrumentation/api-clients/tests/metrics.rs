@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::future::{pending, ready};
 use std::panic::resume_unwind;
 use std::sync::mpsc;
@@ -401,20 +400,6 @@ fn a_service_that_is_not_ready_or_never_will_be_has_no_calls() {
     let Poll::Ready(Err(error)) = layer.layer(broken).poll_ready(context) else { panic!("that one is broken") };
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(recorded(&telemetry), [""; 0]);
-}
-
-#[test]
-fn the_table_of_the_readme_is_what_the_specs_declare() {
-    let mut table = "| OTel name | kind | unit | attributes | scraped as | description |\n".to_owned();
-    table.push_str("|---|---|---|---|---|---|\n");
-    for metric in METRICS {
-        let attributes: Vec<_> =
-            metric.attributes.iter().map(|it| format!("{}: {}", it.key, it.values.join(" "))).collect();
-        let (name, kind, unit, attributes) = (metric.name, metric.kind, metric.unit, attributes.join("; "));
-        let (scraped, description) = (metric.scraped_name().unwrap(), metric.description);
-        writeln!(table, "| {name} | {kind} | {unit} | {attributes} | {scraped} | {description} |").unwrap();
-    }
-    assert!(include_str!("../README.md").ends_with(&table), "README.md should end with this table:\n{table}");
 }
 
 fn start() -> (Telemetry, ApiClientMetrics) {

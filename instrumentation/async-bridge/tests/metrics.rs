@@ -4,7 +4,6 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::future::{pending, poll_fn};
 use std::panic::resume_unwind;
 use std::sync::mpsc;
@@ -414,20 +413,6 @@ fn eight_threads_with_two_hundred_calls_each_are_sixteen_hundred_calls() {
             "timeouts 400",
         ],
     );
-}
-
-#[test]
-fn the_table_of_the_readme_is_what_the_specs_declare() {
-    let mut table = "| OTel name | kind | unit | attributes | scraped as | description |\n".to_owned();
-    table.push_str("|---|---|---|---|---|---|\n");
-    for metric in METRICS {
-        let attributes: Vec<_> =
-            metric.attributes.iter().map(|it| format!("{}: {}", it.key, it.values.join(" "))).collect();
-        let (name, kind, unit, attributes) = (metric.name, metric.kind, metric.unit, attributes.join("; "));
-        let (scraped, description) = (metric.scraped_name().unwrap(), metric.description);
-        writeln!(table, "| {name} | {kind} | {unit} | {attributes} | {scraped} | {description} |").unwrap();
-    }
-    assert!(include_str!("../README.md").ends_with(&table), "README.md should end with this table:\n{table}");
 }
 
 fn start() -> (Telemetry, AsyncBridge) {

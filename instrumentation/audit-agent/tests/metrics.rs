@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use barograph::{Descriptor, Telemetry};
+use barograph::Telemetry;
 use barograph_instrumentation_audit_agent::AuditAgentMetrics;
 use barograph_instrumentation_audit_agent::semconv::{ErrorType, METRICS, SCOPE, Trigger};
 
@@ -145,13 +145,6 @@ fn an_audit_that_panics_is_no_longer_active() {
     assert!(value(&page, "audit_agent_last_run_timestamp_seconds", &[]).is_some());
 }
 
-#[test]
-fn the_readme_has_the_table_of_these_metrics() {
-    let table: Vec<String> = METRICS.iter().map(row).collect();
-    let readme = include_str!("../README.md").lines().filter(|line| line.starts_with('|')).skip(2);
-    assert!(readme.eq(&table), "the table in README.md should be\n{}", table.join("\n"));
-}
-
 fn start() -> (Telemetry, AuditAgentMetrics) {
     let telemetry = Telemetry::builder("test").without_endpoint().start().unwrap();
     let metrics = AuditAgentMetrics::new(telemetry.meter_provider());
@@ -170,16 +163,4 @@ fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |&(key, value): &(&str, &str)| found.contains(&format!("{key}=\"{value}\""));
         labels.iter().all(has).then(|| value.parse().ok())?
     })
-}
-
-/// The README's row of a metric.
-fn row(metric: &Descriptor) -> String {
-    let attributes: Vec<String> = metric
-        .attributes
-        .iter()
-        .map(|attribute| format!("{}: {}", attribute.key, attribute.values.join(" ")))
-        .collect();
-    let (kind, attributes, scraped) = (metric.kind.as_str(), attributes.join("; "), metric.scraped_name().unwrap());
-    let cells = [metric.name, kind, metric.unit, &attributes, &scraped, metric.description];
-    format!("| {} |", cells.join(" | "))
 }

@@ -6,7 +6,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use barograph::{Descriptor, Telemetry};
+use barograph::Telemetry;
 use barograph_instrumentation_system::SystemMetrics;
 use barograph_instrumentation_system::semconv::{METRICS, SCOPE};
 
@@ -79,13 +79,6 @@ fn nothing_is_left_of_metrics_that_were_dropped() {
     }
 }
 
-#[test]
-fn the_readme_has_the_table_of_these_metrics() {
-    let table: Vec<String> = METRICS.iter().map(row).collect();
-    let readme = include_str!("../README.md").lines().filter(|line| line.starts_with('|')).skip(2);
-    assert!(readme.eq(&table), "the table in README.md should be\n{}", table.join("\n"));
-}
-
 fn start() -> (Telemetry, SystemMetrics) {
     let telemetry = Telemetry::builder("test").without_endpoint().start().unwrap();
     let system = SystemMetrics::new(telemetry.meter_provider());
@@ -112,16 +105,4 @@ fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |&(key, value): &(&str, &str)| found.contains(&format!("{key}=\"{value}\""));
         labels.iter().all(has).then(|| value.parse().ok())?
     })
-}
-
-/// The README's row of a metric.
-fn row(metric: &Descriptor) -> String {
-    let attributes: Vec<String> = metric
-        .attributes
-        .iter()
-        .map(|attribute| format!("{}: {}", attribute.key, attribute.values.join(" ")))
-        .collect();
-    let (kind, attributes, scraped) = (metric.kind.as_str(), attributes.join("; "), metric.scraped_name().unwrap());
-    let cells = [metric.name, kind, metric.unit, &attributes, &scraped, metric.description];
-    format!("| {} |", cells.join(" | "))
 }
