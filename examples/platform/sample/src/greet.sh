@@ -1,0 +1,4 @@
+# A greeting by name.
+greet() {
+    echo "Hello, ${1:-world}!"
+}
