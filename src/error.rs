@@ -54,7 +54,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address { address, source } => {
-                write!(f, "the scrape endpoint's address `{address}` is not a host and a port: {}", source.kind())
+                write!(
+                    f,
+                    "failed to resolve the scrape endpoint's address `{address}`, which should be a host and a port: {}",
+                    reason(source)
+                )
             }
             Self::Bind { address, source } => {
                 write!(f, "failed to bind the scrape endpoint to {address}: {}", reason(source))
@@ -63,7 +67,7 @@ impl fmt::Display for StartError {
                 f,
                 "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /livez, /readyz"
             ),
-            Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", source.kind()),
+            Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", reason(source)),
             Self::View(error) => error.fmt(f),
             Self::Registry { .. } => f.write_str("failed to register the metrics with the prometheus registry"),
             Self::SameRegistry => f.write_str(
@@ -73,11 +77,16 @@ impl fmt::Display for StartError {
     }
 }
 
-/// The system's reason in words. `ErrorKind` says `address in use` where the full error adds a number.
+/// The system's reason in words: `address in use` where the full error adds a number, and the full error where its kind
+/// says nothing.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::Other | io::ErrorKind::InvalidInput => error.to_string(),
-        kind => kind.to_string(),
+        io::ErrorKind::AddrInUse
+        | io::ErrorKind::AddrNotAvailable
+        | io::ErrorKind::NotFound
+        | io::ErrorKind::OutOfMemory
+        | io::ErrorKind::PermissionDenied => error.kind().to_string(),
+        _ => error.to_string(),
     }
 }
 

@@ -6,10 +6,13 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use barograph::opentelemetry::KeyValue;
+use barograph::opentelemetry::metrics::MeterProvider;
 use barograph::{
     CounterSpec, GaugeSpec, HistogramSpec, MeterExt, ObservableCounterSpec, ObservableGaugeSpec,
-    ObservableUpDownCounterSpec, UpDownCounterSpec, attribute,
+    ObservableUpDownCounterSpec, Telemetry, UpDownCounterSpec, View, attribute,
 };
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
 
 use crate::support::{families, find, telemetry, value, without_panic_messages};
 
@@ -178,6 +181,71 @@ fn a_future_that_is_ready_is_recorded_as_what_it_was() {
     assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     assert_eq!(value(&telemetry, "t_duration_seconds_count{outcome=\"success\"}"), Some(1.0));
     assert_eq!(value(&telemetry, "t_duration_seconds_count{outcome=\"cancelled\"}"), Some(0.0));
+}
+
+#[test]
+fn what_was_counted_stays_when_the_last_handle_is_gone() {
+    let telemetry = telemetry();
+    for _ in 0..100 {
+        let calls = telemetry.meter("t").counter(&CALLS);
+        calls.add(1, (Api::DeepSeek, Outcome::Success));
+        let pending = telemetry.meter("t").up_down_counter(&PENDING);
+        pending.add(3, ());
+        pending.add(-1, ());
+    }
+    for _ in 0..2 {
+        let page = telemetry.scrape().unwrap();
+        assert_eq!(find(&page, "t_calls_total{api=\"deepseek\",outcome=\"success\"}"), Some(100.0));
+        assert_eq!(find(&page, "t_pending"), Some(200.0));
+    }
+}
+
+#[test]
+fn two_readers_see_the_same_counts_and_neither_takes_from_the_other() {
+    let registry = Registry::new();
+    let telemetry =
+        Telemetry::builder("suite").without_endpoint().export_to_registry(registry.clone()).start().unwrap();
+    let plain = telemetry.meter("t").counter(&PLAIN);
+    for total in [5.0, 10.0, 15.0] {
+        plain.add(5, ());
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert_eq!(find(&text, "t_plain_total"), Some(total));
+        assert_eq!(value(&telemetry, "t_plain_total"), Some(total));
+    }
+}
+
+#[test]
+fn no_view_can_stop_the_counters_that_it_does_not_select() {
+    let telemetry = Telemetry::builder("suite")
+        .without_endpoint()
+        .with_view(View::of("*drain*").dropped())
+        .with_view(View::of("*").in_scope("barograph*").dropped())
+        .start()
+        .unwrap();
+    telemetry.meter("t").counter(&PLAIN).add(1, ());
+    let kept = telemetry.meter("t").counter(&PLAIN);
+    kept.add(2, ());
+    assert_eq!(value(&telemetry, "t_plain_total"), Some(3.0));
+}
+
+#[test]
+fn handles_work_on_a_provider_that_is_not_ours() {
+    let registry = Registry::new();
+    let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build().unwrap();
+    let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+    let meter = provider.meter("t");
+    let (calls, pending) = (meter.counter(&CALLS), meter.up_down_counter(&PENDING));
+    calls.add(2, (Api::DeepSeek, Outcome::Error));
+    let _in_flight = pending.in_flight(());
+    let disk = meter.keyed_gauge(&DISK);
+    disk.set(4.0, Api::DeepSeek);
+    let text = || TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    assert_eq!(find(&text(), "t_calls_total{api=\"deepseek\",outcome=\"error\"}"), Some(2.0), "{}", text());
+    assert_eq!(find(&text(), "t_calls_total{api=\"perplexity\",outcome=\"error\"}"), Some(0.0));
+    assert_eq!(find(&text(), "t_pending"), Some(1.0));
+    assert_eq!(find(&text(), "t_disk_bytes{api=\"deepseek\"}"), Some(4.0));
+    drop(disk);
+    assert_eq!(find(&text(), "t_disk_bytes{api=\"deepseek\"}"), None);
 }
 
 const DISK: ObservableGaugeSpec<Api> = ObservableGaugeSpec::new("t.disk", "By", "Disks.");

@@ -30,10 +30,9 @@ fn an_address_or_a_path_that_is_none_is_said() {
         let error = address(wrong);
         assert!(matches!(error, StartError::Address { .. }), "{error}");
         let message = error.to_string();
-        assert!(
-            message.starts_with(&format!("the scrape endpoint's address `{wrong}` is not a host and a port")),
-            "{message}"
-        );
+        let expected =
+            format!("failed to resolve the scrape endpoint's address `{wrong}`, which should be a host and a port: ");
+        assert!(message.starts_with(&expected), "{message}");
     }
     for wrong in ["metrics", "/", "/livez", "/a b", "/a?b", ""] {
         let error = builder().with_path(wrong).start().unwrap_err();
