@@ -256,7 +256,6 @@ impl TelemetryBuilder {
         if let Some(registry) = &self.export_to {
             builder = builder.with_reader(registry_reader(registry).map_err(|source| StartError::Registry { source })?);
         }
-        // A typed instrument is built under the views; ours are built before any of the caller's can match.
         let sdk = views.install(builder).build();
         let self_metrics = Arc::new(SelfMetrics::new(&sdk));
         let provider = GuardedMeterProvider::new(sdk.clone(), views, Arc::clone(&self_metrics));
@@ -264,8 +263,8 @@ impl TelemetryBuilder {
         let exporter = PrometheusExporter::new(Arc::clone(&self_metrics));
         let merged = self.merged.map(|registry| MergedRegistry::new(registry, self_metrics));
         let thread = |name| move |source| StartError::Thread { name, source };
-        let gatherer =
-            Gatherer::start(Collector::new(reader, exporter, merged)).map_err(thread("barograph-collect"))?;
+        let collector = Collector::new(reader, exporter, merged, provider.clone());
+        let gatherer = Gatherer::start(collector).map_err(thread("barograph-collect"))?;
         let service = ScrapeService::new(Endpoint {
             service_name: self.service_name,
             path: self.path,

@@ -82,8 +82,16 @@ impl Catalogue {
 
     /// Every problem found so far.
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        let unmatched = self.views.unmatched().map(|view| Problem::UnmatchedView { view });
-        self.state().problems.iter().cloned().chain(unmatched).collect()
+        self.state().problems.iter().cloned().chain(self.unmatched_views()).collect()
+    }
+
+    /// Logs the views that match nothing so far. They are no lasting problem: an instrument may still come.
+    pub(crate) fn log_unmatched_views(&self) {
+        self.unmatched_views().for_each(|problem| tracing::warn!("{problem}"));
+    }
+
+    fn unmatched_views(&self) -> impl Iterator<Item = Problem> {
+        self.views.unmatched().map(|view| Problem::UnmatchedView { view })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

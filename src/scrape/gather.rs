@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::error::ScrapeError;
 use crate::exporter::{MergedRegistry, PrometheusExporter};
 use crate::exposition::TextEncoder;
+use crate::guard::GuardedMeterProvider;
 use crate::runtime;
 
 /// Turns what the SDK has aggregated into a page.
@@ -21,17 +22,29 @@ pub(crate) struct Collector {
     reader: Arc<ManualReader>,
     exporter: PrometheusExporter,
     merged: Option<MergedRegistry>,
+    provider: GuardedMeterProvider,
+    has_collected: bool,
     /// Kept from scrape to scrape, so that the SDK fills the same lists again.
     data: ResourceMetrics,
     buffer: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Collector {
-    pub(crate) fn new(reader: Arc<ManualReader>, exporter: PrometheusExporter, merged: Option<MergedRegistry>) -> Self {
-        Self { reader, exporter, merged, data: ResourceMetrics::default(), buffer: Arc::default() }
+    pub(crate) fn new(
+        reader: Arc<ManualReader>,
+        exporter: PrometheusExporter,
+        merged: Option<MergedRegistry>,
+        provider: GuardedMeterProvider,
+    ) -> Self {
+        let (data, buffer) = (ResourceMetrics::default(), Arc::default());
+        Self { reader, exporter, merged, provider, has_collected: false, data, buffer }
     }
 
     fn page(&mut self) -> Result<Bytes, ScrapeError> {
+        // By now the program has built what it builds at start, and who did not ask `verify` should know too.
+        if !mem::replace(&mut self.has_collected, true) {
+            self.provider.catalogue().log_unmatched_views();
+        }
         self.reader.collect(&mut self.data).map_err(|error| ScrapeError::Collect { reason: error.to_string() })?;
         let merged = self.merged.as_ref().map(MergedRegistry::gather).unwrap_or_default();
         let mut page = mem::take(&mut *self.buffer.lock().unwrap_or_else(PoisonError::into_inner));
