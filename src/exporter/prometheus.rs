@@ -44,7 +44,7 @@ pub(crate) struct PrometheusExporter {
     metric_names: MetricNames,
     /// The order of each family's points in the scrape before.
     orders: HashMap<Arc<str>, Vec<u32>>,
-    warned: HashSet<(Box<str>, DropReason)>,
+    warned: HashSet<(Box<str>, &'static str)>,
 }
 
 impl PrometheusExporter {
@@ -93,7 +93,11 @@ impl PrometheusExporter {
             if points.is_empty() {
                 continue;
             }
-            let help = family.iter().map(|entry| entry.help).find(|help| !help.is_empty()).unwrap_or_default();
+            let mut helps = family.iter().map(|entry| entry.help).filter(|help| !help.is_empty());
+            let help = helps.next().unwrap_or_default();
+            if helps.any(|other| other != help) && self.is_first("description", first.original) {
+                tracing::warn!(metric = first.original, kept = help, "a metric has several descriptions, one is shown");
+            }
             encoder.family(&Family { name: &first.name, help, kind: first.kind });
             for (labels, value) in points.iter(&self.label_names) {
                 samples.write(value, labels, encoder);
@@ -166,9 +170,14 @@ impl PrometheusExporter {
             return;
         }
         self.self_metrics.points_dropped(points, reason);
-        if self.warned.len() < MAX_CACHED_NAMES && self.warned.insert((metric.into(), reason)) {
+        if self.is_first(reason.as_str(), metric) {
             tracing::warn!(metric, points, %reason, "data points are not exposed; further ones are only counted");
         }
+    }
+
+    /// Whether this is the first time that there is something to say about a metric: logs are for people.
+    fn is_first(&mut self, what: &'static str, metric: &str) -> bool {
+        self.warned.len() < MAX_CACHED_NAMES && self.warned.insert((metric.into(), what))
     }
 }
 
