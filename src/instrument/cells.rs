@@ -8,7 +8,11 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter};
+
+use super::with_cardinality;
+use crate::attribute::{AttributeSet, combinations};
 
 /// A bound instrument that adds up. Cells hold the bits of its number: in two's complement, additions wrap alike.
 pub(super) trait Sum: Send + Sync + 'static {
@@ -52,15 +56,19 @@ pub(super) struct Shared<B: Sum> {
 }
 
 impl<B: Sum> Shared<B> {
-    /// Builds an instrument while the provider can take the cells, then binds its series.
-    pub(super) fn build<I>(cardinality: usize, build: impl FnOnce() -> I, bind: impl FnOnce(I) -> Box<[B]>) -> Self {
-        let cells: Arc<[Cell]> = (0..cardinality).map(|_| Cell::default()).collect();
+    /// Builds an instrument while the provider can take its cells, then binds every combination of its attributes.
+    pub(super) fn build<A: AttributeSet, I>(build: impl FnOnce() -> I, bind: impl Fn(&I, &[KeyValue]) -> B) -> Self {
+        let cells: Arc<[Cell]> = (0..A::CARDINALITY).map(|_| Cell::default()).collect();
         let series = Arc::new(Series { cells: Arc::clone(&cells), bound: OnceLock::new() });
         let offer: Arc<dyn Drain> = Arc::clone(&series) as _;
         let outer = OFFER.replace(Some(offer));
-        let instrument = build();
+        let instrument = with_cardinality(A::CARDINALITY, build);
         let is_taken = OFFER.replace(outer).is_none();
-        series.bound.get_or_init(|| bind(instrument));
+        series.bound.get_or_init(|| {
+            let bound = combinations::<A>().map(|attributes| bind(&instrument, &attributes));
+            // The SDK exports a series without attributes from its first add on, so each gets one.
+            bound.inspect(|bound| bound.add_bits(0)).collect()
+        });
         Self { cells: if is_taken { cells } else { Arc::default() }, series }
     }
 

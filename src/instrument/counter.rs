@@ -6,8 +6,7 @@ use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter, Meter};
 
 use super::InFlight;
 use super::cells::Shared;
-use super::with_cardinality;
-use crate::attribute::{AttributeSet, combinations};
+use crate::attribute::AttributeSet;
 use crate::spec::Descriptor;
 
 /// Counts what only goes up: runs, calls, errors. Built by [`MeterExt::counter`](crate::MeterExt::counter).
@@ -25,20 +24,7 @@ impl<A: AttributeSet> Counter<A> {
                 .with_description(descriptor.description)
                 .build()
         };
-        let series = Shared::build(
-            A::CARDINALITY,
-            || with_cardinality(A::CARDINALITY, build),
-            |counter| {
-                combinations::<A>()
-                    .map(|attributes| {
-                        let bound = counter.bind(&attributes);
-                        // A series without attributes is exported from its first add on, so it gets one.
-                        bound.add(0);
-                        bound
-                    })
-                    .collect()
-            },
-        );
+        let series = Shared::build::<A, _>(build, opentelemetry::metrics::Counter::bind);
         Self { series, attributes: PhantomData }
     }
 
@@ -67,19 +53,7 @@ impl<A: AttributeSet> UpDownCounter<A> {
                 .with_description(descriptor.description)
                 .build()
         };
-        let series = Shared::build(
-            A::CARDINALITY,
-            || with_cardinality(A::CARDINALITY, build),
-            |counter| {
-                combinations::<A>()
-                    .map(|attributes| {
-                        let bound = counter.bind(&attributes);
-                        bound.add(0);
-                        bound
-                    })
-                    .collect()
-            },
-        );
+        let series = Shared::build::<A, _>(build, opentelemetry::metrics::UpDownCounter::bind);
         Self { series, attributes: PhantomData }
     }
 
