@@ -357,6 +357,48 @@ impl InstrumentProvider for Refused {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instrument::finish_callback;
+
+    struct Nowhere;
+
+    impl AsyncInstrument<f64> for Nowhere {
+        fn observe(&self, _: f64, _: &[opentelemetry::KeyValue]) {}
+    }
+
+    #[test]
+    fn a_callback_that_has_finished_is_forgotten_and_one_that_panics_is_not() {
+        let finish: Callback<f64> = Box::new(|_| finish_callback());
+        let panic: Callback<f64> = Box::new(|_| std::panic::panic_any("a panic that this test wants"));
+        let go_on: Callback<f64> = Box::new(|observer| observer.observe(1.0, &[]));
+        let list = CallbackList {
+            instrument: InstrumentName { name: "i".to_owned(), scope: "s".to_owned() },
+            self_metrics: Arc::new(SelfMetrics::new(&opentelemetry::metrics::NoopMeterProvider::new())),
+            callbacks: Mutex::new(vec![finish, panic, go_on]),
+            panicked: Mutex::new(false),
+        };
+        list.observe(&Nowhere);
+        assert_eq!(list.lock().len(), 2);
+        list.observe(&Nowhere);
+        assert_eq!(list.lock().len(), 2);
+        assert!(!IN_CALLBACK.get());
+    }
+
+    #[test]
+    fn cells_of_handles_that_are_gone_are_forgotten() {
+        use crate::instrument::MeterExt;
+
+        const COUNTED: crate::CounterSpec = crate::CounterSpec::new("counted", "{thing}", "Things.");
+        let sdk = SdkMeterProvider::builder().build();
+        let views = Arc::new(Views::new(Vec::new()).unwrap());
+        let self_metrics = Arc::new(SelfMetrics::new(&sdk));
+        let provider = GuardedMeterProvider::new(sdk, views, self_metrics);
+        let kept: Vec<_> = (0..3).map(|_| provider.meter("m").counter(&COUNTED)).collect();
+        for _ in 0..1_000 {
+            drop(provider.meter("m").counter(&COUNTED));
+        }
+        let cells = provider.shared.cells.0.lock().unwrap();
+        assert!(cells.len() < 20, "{} cells for {} handles", cells.len(), kept.len());
+    }
 
     #[test]
     fn names_and_units_follow_the_specification() {

@@ -37,6 +37,8 @@ pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;
 pub use histogram::Histogram;
 pub use in_flight::InFlight;
+#[cfg(all(test, feature = "prometheus"))]
+pub(crate) use observable::finish_callback;
 #[cfg(feature = "prometheus")]
 pub(crate) use observable::take_finished;
 pub use observable::{KeyedGauge, Observer, Registration};

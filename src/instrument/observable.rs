@@ -61,7 +61,7 @@ where
     let series: Vec<Vec<KeyValue>> = combinations::<A>().collect();
     let callback = Box::new(move |instrument: &dyn AsyncInstrument<f64>| {
         if registration.strong_count() == 0 {
-            FINISHED.set(true);
+            finish_callback();
             return;
         }
         callback(&Observer { instrument, series: &series, attributes: PhantomData });
@@ -72,6 +72,11 @@ where
 
 thread_local! {
     static FINISHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that the callback that runs on this thread has nothing more to say, ever.
+pub(crate) fn finish_callback() {
+    FINISHED.set(true);
 }
 
 /// Whether a callback that ran on this thread since the last question has nothing more to say, ever.
