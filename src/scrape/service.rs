@@ -23,6 +23,9 @@ use super::landing;
 /// Made by [`Telemetry::scrape_service`](crate::Telemetry::scrape_service). It answers at the pipeline's path
 /// (`/metrics` unless told otherwise), at `/livez`, at `/readyz` and at `/`, to `GET` and `HEAD`; everything else is 404
 /// or 405. Collecting and encoding run on Barograph's own thread, so the worker that polls the answer is never blocked.
+///
+/// In axum it is `Router::route_service` at the path itself or `Router::nest_service` below another one; in hyper,
+/// `hyper_util::service::TowerToHyperService` makes it one of hyper's services.
 #[derive(Clone, Debug)]
 pub struct ScrapeService {
     endpoint: Arc<Endpoint>,

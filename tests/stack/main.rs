@@ -140,6 +140,29 @@ fn a_page_of_hostile_names_and_labels_loses_no_sample_in_a_real_prometheus() {
 }
 
 #[test]
+fn the_platform_says_in_one_line_what_is_wrong_with_what_it_was_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let empty = tempfile::tempdir().unwrap();
+    let in_use = format!("platform: failed to bind the scrape endpoint to 127.0.0.1:{port}: address in use");
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["--port", &port], 1, &in_use),
+        (&["--prot", "1"], 2, "unexpected argument '--prot'"),
+        (&["/no/such/directory"], 2, "platform: cannot watch /no/such/directory: it does not exist"),
+        (&[empty.path().to_str().unwrap()], 2, "say how to test with --test-command"),
+        (&["--for", "30"], 2, "a duration is a whole number and a unit, like 500ms, 30s, 2m or 1h"),
+        (&["--host", "nowhere.invalid"], 1, "failed to resolve the scrape endpoint's address `nowhere.invalid:9464`"),
+    ];
+    for (arguments, code, message) in cases {
+        let output = Command::new(platform::binary()).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(message), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn the_configuration_in_deploy_is_one_that_prometheus_takes() {
     let Some(bin) = prometheus::require() else { return };
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/prometheus.yml");

@@ -95,7 +95,7 @@ fn series(sample: &Value) -> (super::Series, f64) {
 }
 
 /// Cargo builds the examples before it runs tests, beside them.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let test = env::current_exe().unwrap();
     let binary = test.parent().and_then(Path::parent).unwrap().join("examples/platform");
     assert!(binary.is_file(), "{} is missing: `cargo build --example platform` makes it", binary.display());

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get as get_route;
 use barograph::Telemetry;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 
 use crate::support::{DEADLINE, builder, get, request, telemetry, wait_until};
 
@@ -185,6 +188,27 @@ fn the_service_can_be_mounted_in_an_axum_router_and_is_503_after_shutdown() {
     }
     assert_eq!(get(address, "/telemetry/livez").status, 200);
     drop(stop);
+}
+
+#[test]
+fn the_service_can_be_mounted_in_a_hyper_server() {
+    let telemetry = telemetry();
+    telemetry.meter("m").u64_counter("mounted").build().add(1, &[]);
+    let service = TowerToHyperService::new(telemetry.scrape_service());
+    let (started, address) = mpsc::channel();
+    let server = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            started.send(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.unwrap();
+        });
+    });
+    let answer = get(address.recv_timeout(DEADLINE).unwrap(), "/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains("mounted_total{otel_scope_name=\"m\"} 1\n"), "{}", answer.body);
+    server.join().unwrap();
 }
 
 /// Serves `app` in a current-thread runtime until the returned sender is dropped.
