@@ -61,9 +61,10 @@ impl<B: Sum> Shared<B> {
         let cells: Arc<[Cell]> = (0..A::CARDINALITY).map(|_| Cell::default()).collect();
         let series = Arc::new(Series { cells: Arc::clone(&cells), bound: OnceLock::new() });
         let offer: Arc<dyn Drain> = Arc::clone(&series) as _;
-        let outer = OFFER.replace(Some(offer));
+        // A thread that is ending has no such slot any more; there the offer is not made.
+        let outer = OFFER.try_with(|slot| slot.replace(Some(offer))).ok().flatten();
         let instrument = with_cardinality(A::CARDINALITY, build);
-        let is_taken = OFFER.replace(outer).is_none();
+        let is_taken = OFFER.try_with(|slot| slot.replace(outer)).is_ok_and(|left| left.is_none());
         series.bound.get_or_init(|| {
             let bound = combinations::<A>().map(|attributes| bind(&instrument, &attributes));
             // The SDK exports a series without attributes from its first add on, so each gets one.
@@ -103,10 +104,10 @@ impl<B: Sum> Clone for Shared<B> {
 impl<B: Sum> Drain for Series<B> {
     fn drain(&self) {
         for (cell, bound) in self.cells.iter().zip(self.bound.get().into_iter().flatten()) {
-            // Two readers may drain at once: each takes what the other has not.
-            let bits = cell.0.swap(0, Ordering::Relaxed);
-            if bits != 0 {
-                bound.add_bits(bits);
+            // Most cells are as they were, and a look leaves their cache lines with the threads that write them.
+            if cell.0.load(Ordering::Relaxed) != 0 {
+                // Two readers may drain at once: each takes what the other has not.
+                bound.add_bits(cell.0.swap(0, Ordering::Relaxed));
             }
         }
     }
@@ -126,5 +127,6 @@ thread_local! {
 /// The cells of the counter that this thread is building, if it is building one. Who takes them drains them.
 #[cfg(feature = "prometheus")]
 pub(crate) fn take_cells() -> Option<std::sync::Weak<dyn Drain>> {
-    OFFER.take().map(|cells| Arc::downgrade(&cells))
+    let cells = OFFER.try_with(RefCell::take).ok().flatten()?;
+    Some(Arc::downgrade(&cells))
 }
