@@ -152,6 +152,13 @@ pub enum ViewError {
         /// The view's name pattern.
         view: String,
     },
+    /// The cardinality limit is more than can be reserved.
+    TooManySeries {
+        /// The view's name pattern.
+        view: String,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for ViewError {
@@ -179,6 +186,10 @@ impl fmt::Display for ViewError {
             Self::NoSeries { view } => write!(
                 f,
                 "the view of `{view}` limits it to 0 series: a limit is at least 1, `dropped()` records nothing"
+            ),
+            Self::TooManySeries { view, limit } => write!(
+                f,
+                "the view of `{view}` limits it to {limit} series: memory is reserved for all of them, 1,000,000 are the most"
             ),
         }
     }

@@ -110,7 +110,7 @@ impl View {
 
     /// Keeps at most this many series; what is recorded beyond them goes to one series with
     /// `otel_metric_overflow="true"`. Defaults to the exact number of combinations for a typed instrument and to the
-    /// SDK's 2,000 for any other.
+    /// SDK's 2,000 for any other; at most 1,000,000, because the SDK reserves memory for all of them at once.
     pub fn with_cardinality_limit(mut self, series: usize) -> Self {
         self.stream.cardinality_limit = Some(series);
         self
@@ -149,8 +149,10 @@ impl View {
         {
             return Err(ViewError::ImpossibleBuckets { view: view(), bounds: bounds.clone() });
         }
-        if stream.cardinality_limit == Some(0) {
-            return Err(ViewError::NoSeries { view: view() });
+        match stream.cardinality_limit {
+            Some(0) => return Err(ViewError::NoSeries { view: view() }),
+            Some(limit) if limit > MAX_LIMIT => return Err(ViewError::TooManySeries { view: view(), limit }),
+            _ => {}
         }
         Ok(())
     }
@@ -190,6 +192,10 @@ impl View {
         stream.build().ok()
     }
 }
+
+/// The SDK reserves memory for as many series as a limit allows, about 65 bytes for each, when it builds the
+/// instrument.
+const MAX_LIMIT: usize = 1_000_000;
 
 /// The meter of the guard's own callback. A view that dropped it would stop every typed counter.
 pub(crate) const DRAIN_SCOPE: &str = "barograph drain";
@@ -300,6 +306,13 @@ mod tests {
         assert_eq!(
             error(View::of("a").with_cardinality_limit(0)),
             "the view of `a` limits it to 0 series: a limit is at least 1, `dropped()` records nothing"
+        );
+        assert_eq!(
+            error(View::of("a").with_cardinality_limit(usize::MAX)),
+            format!(
+                "the view of `a` limits it to {} series: memory is reserved for all of them, 1,000,000 are the most",
+                usize::MAX
+            )
         );
     }
 
