@@ -115,7 +115,7 @@ pub(crate) fn combinations<A: AttributeSet>() -> impl Iterator<Item = Vec<KeyVal
     (0..A::CARDINALITY).map(|index| key_values(A::ATTRIBUTES, index))
 }
 
-const fn cardinality(attributes: &[AttributeInfo]) -> usize {
+pub(crate) const fn cardinality(attributes: &[AttributeInfo]) -> usize {
     let mut product = 1;
     let mut i = 0;
     while i < attributes.len() {

@@ -43,8 +43,8 @@ pub enum StartError {
     View(ViewError),
     /// The caller's registry did not take the exporter.
     Registry {
-        /// What the exporter said.
-        source: OTelSdkError,
+        /// What the registry said.
+        source: prometheus::Error,
     },
     /// One registry is given for both directions: its metrics would be exported into the registry they came from.
     SameRegistry,
@@ -69,7 +69,9 @@ impl fmt::Display for StartError {
             ),
             Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", reason(source)),
             Self::View(error) => error.fmt(f),
-            Self::Registry { .. } => f.write_str("failed to register the metrics with the prometheus registry"),
+            Self::Registry { source } => {
+                write!(f, "failed to register the metrics with the prometheus registry: {source}")
+            }
             Self::SameRegistry => f.write_str(
                 "the same prometheus registry is merged into the scrape and receives our metrics: every series would stand twice, choose one direction",
             ),
@@ -228,16 +230,30 @@ pub enum Problem {
         /// The instrument.
         instrument: InstrumentName,
     },
-    /// Two instruments would be scraped under one name and cannot be told apart: the first one wins.
+    /// Two instruments are scraped under one name and cannot both be shown.
     Conflict {
         /// The scraped name.
         scraped: String,
-        /// The instrument that was built first.
-        first: InstrumentName,
-        /// The instrument that loses.
-        second: InstrumentName,
+        /// The instrument that is shown, in every scrape: the exporter orders by name and then by meter.
+        shown: InstrumentName,
+        /// The instrument whose points are dropped.
+        dropped: InstrumentName,
         /// What does not fit.
         reason: &'static str,
+    },
+    /// One instrument is declared twice, and not alike: only one of the declarations is shown.
+    Redeclared {
+        /// The instrument.
+        instrument: InstrumentName,
+        /// What differs.
+        difference: &'static str,
+    },
+    /// An instrument would be scraped under a name that is the exporter's own.
+    ReservedName {
+        /// The scraped name.
+        scraped: String,
+        /// The instrument.
+        instrument: InstrumentName,
     },
     /// A view has matched no instrument so far.
     UnmatchedView {
@@ -279,10 +295,17 @@ impl fmt::Display for Problem {
                 f,
                 "{instrument} records nothing: it was built inside an observable's callback, build it before and capture it"
             ),
-            Self::Conflict { scraped, first, second, reason } => write!(
+            Self::Conflict { scraped, shown, dropped, reason } => write!(
                 f,
-                "{second} and {first} are both scraped as `{scraped}` but {reason}: the first one is kept, rename the other or give it a view with another name"
+                "{dropped} and {shown} are both scraped as `{scraped}`, but {reason}: only the latter is shown, rename one or give it a view with another name"
             ),
+            Self::Redeclared { instrument, difference } => write!(
+                f,
+                "{instrument} is declared twice with different {difference}: only one declaration is shown, give the other a name of its own"
+            ),
+            Self::ReservedName { scraped, instrument } => {
+                write!(f, "{instrument} is not shown: `{scraped}` is the exporter's own, rename it or give it a view")
+            }
             Self::UnmatchedView { view } => write!(
                 f,
                 "the view of `{view}` matches no instrument: correct its name, or build the instrument before verifying"

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use opentelemetry::InstrumentationScope;
@@ -26,12 +27,12 @@ use opentelemetry::metrics::{
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use crate::error::{InstrumentName, Problem};
-use crate::instrument::{Drain, take_cells, take_finished, with_cardinality};
+use crate::instrument::{Drain, declared_attributes, take_cells, take_finished, with_attributes};
 use crate::self_metrics::{Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
 use crate::view::{DRAIN_SCOPE, Views, is_strictly_ascending};
 pub(crate) use catalogue::Catalogue;
-use catalogue::Instrument;
+use catalogue::{Declared, Instrument};
 
 /// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ impl GuardedMeterProvider {
         let drained = Arc::clone(&cells);
         // Callbacks are what every collection of every reader begins with. This one observes nothing, so its instrument
         // is never exported, and no view can select it.
-        with_cardinality(1, || {
+        with_attributes(&[], || {
             sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(move |_| drained.drain()).build()
         });
         let callbacks = Mutex::new(HashMap::new());
@@ -76,7 +77,11 @@ impl MeterProvider for GuardedMeterProvider {
 
 /// The cells of every typed counter: see `instrument::cells`.
 #[derive(Default)]
-struct Cells(Mutex<Vec<Weak<dyn Drain>>>);
+struct Cells {
+    all: Mutex<Vec<Weak<dyn Drain>>>,
+    /// Held while cells are drained: a second reader must not look before what the first one took has arrived.
+    draining: Mutex<()>,
+}
 
 impl Cells {
     /// Takes the cells of the counter that this thread is building, if it is building a typed one.
@@ -84,7 +89,7 @@ impl Cells {
         let Some(cells) = take_cells() else {
             return;
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         // Handles come and go; a list that would grow first lets go of those that are gone.
         if all.len() == all.capacity() {
             all.retain(|cells| cells.strong_count() > 0);
@@ -93,8 +98,9 @@ impl Cells {
     }
 
     fn drain(&self) {
+        let _draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<Arc<dyn Drain>> = {
-            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.iter().filter_map(Weak::upgrade).collect()
         };
         // The lock is free again: should one of these be the last handle, it is drained once more when it is dropped.
@@ -119,9 +125,26 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// While it lives, this thread is inside a callback.
+struct InCallback {
+    outer: bool,
+}
+
+impl InCallback {
+    fn enter() -> Self {
+        Self { outer: IN_CALLBACK.replace(true) }
+    }
+}
+
+impl Drop for InCallback {
+    fn drop(&mut self) {
+        IN_CALLBACK.set(self.outer);
+    }
+}
+
 impl GuardedMeter {
     /// Whether the instrument may be built. If not, it has been said why.
-    fn admit(&self, instrument: &Instrument) -> bool {
+    fn admit(&self, instrument: &Instrument, buckets: Option<&[f64]>) -> bool {
         let name = || instrument.full_name();
         let (problem, refusal) = if !is_instrument_name(&instrument.name) {
             (Problem::InvalidName { instrument: name() }, Refusal::InvalidName)
@@ -130,7 +153,7 @@ impl GuardedMeter {
         } else if IN_CALLBACK.get() {
             (Problem::BuiltInCallback { instrument: name() }, Refusal::BuiltInCallback)
         } else {
-            self.shared.catalogue.add(instrument);
+            self.shared.catalogue.add(instrument, Declared { attributes: declared_attributes(), buckets });
             return true;
         };
         self.refuse(problem, refusal);
@@ -179,7 +202,7 @@ impl GuardedMeter {
             instrument: instrument.full_name(),
             self_metrics: Arc::clone(&self.shared.self_metrics),
             callbacks: Mutex::new(added),
-            panicked: Mutex::new(false),
+            panicked: AtomicBool::new(false),
         });
         self.shared.self_metrics.expect_callback(&instrument.name);
         let stored: Arc<dyn Any + Send + Sync> = Arc::clone(&list) as _;
@@ -194,7 +217,7 @@ struct CallbackList<M> {
     self_metrics: Arc<SelfMetrics>,
     callbacks: Mutex<Vec<Callback<M>>>,
     /// Whether a panic was logged: the counter counts them all, the log needs one.
-    panicked: Mutex<bool>,
+    panicked: AtomicBool,
 }
 
 impl<M> CallbackList<M> {
@@ -204,25 +227,33 @@ impl<M> CallbackList<M> {
 
     /// Runs every callback, whatever the others do, and forgets those that have finished.
     fn observe(&self, instrument: &dyn AsyncInstrument<M>) {
-        let outer = IN_CALLBACK.replace(true);
-        self.lock().retain(|callback| {
-            take_finished();
-            // The state a callback leaves behind when it unwinds is its own; ours is not touched by it.
-            match catch_unwind(AssertUnwindSafe(|| callback(instrument))) {
-                Ok(()) => !take_finished(),
-                Err(payload) => {
-                    self.panicked(payload);
-                    true
+        let inside = InCallback::enter();
+        let finished: Vec<Callback<M>> = self
+            .lock()
+            .extract_if(.., |callback| {
+                take_finished();
+                // The state a callback leaves behind when it unwinds is its own; ours is not touched by it.
+                match catch_unwind(AssertUnwindSafe(|| callback(instrument))) {
+                    Ok(()) => take_finished(),
+                    Err(payload) => {
+                        self.panicked(payload);
+                        false
+                    }
                 }
+            })
+            .collect();
+        // What a callback has captured may panic when it is dropped.
+        for callback in finished {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(callback))) {
+                self.panicked(payload);
             }
-        });
-        IN_CALLBACK.set(outer);
+        }
+        drop(inside);
     }
 
     fn panicked(&self, payload: Box<dyn Any + Send>) {
         self.self_metrics.callback_panicked(&self.instrument.name);
-        let mut logged = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::replace(&mut *logged, true) {
+        if !self.panicked.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 instrument = %self.instrument.name,
                 scope = %self.instrument.scope,
@@ -265,7 +296,7 @@ macro_rules! synchronous {
                 builder.unit.as_ref(),
                 builder.description.as_ref(),
             );
-            if !self.admit(&instrument) {
+            if !self.admit(&instrument, None) {
                 return Refused.$method(builder);
             }
             self.shared.cells.adopt();
@@ -287,7 +318,7 @@ macro_rules! observable {
                 builder.unit.as_ref(),
                 builder.description.as_ref(),
             );
-            if self.admit(&instrument)
+            if self.admit(&instrument, None)
                 && let Some(list) = self.add_callbacks(instrument, builder.callbacks)
             {
                 let mut inner = self.meter.$method(builder.name);
@@ -317,7 +348,7 @@ macro_rules! histogram {
                 self.refuse(problem, Refusal::InvalidBuckets);
                 return Refused.$method(builder);
             }
-            if !self.admit(&instrument) {
+            if !self.admit(&instrument, builder.boundaries.as_deref()) {
                 return Refused.$method(builder);
             }
             let mut inner = self.meter.$method(builder.name);
@@ -374,7 +405,7 @@ mod tests {
             instrument: InstrumentName { name: "i".to_owned(), scope: "s".to_owned() },
             self_metrics: Arc::new(SelfMetrics::new(&opentelemetry::metrics::NoopMeterProvider::new())),
             callbacks: Mutex::new(vec![finish, panic, go_on]),
-            panicked: Mutex::new(false),
+            panicked: AtomicBool::new(false),
         };
         list.observe(&Nowhere);
         assert_eq!(list.lock().len(), 2);
@@ -396,7 +427,7 @@ mod tests {
         for _ in 0..1_000 {
             drop(provider.meter("m").counter(&COUNTED));
         }
-        let cells = provider.shared.cells.0.lock().unwrap();
+        let cells = provider.shared.cells.all.lock().unwrap();
         assert!(cells.len() < 20, "{} cells for {} handles", cells.len(), kept.len());
     }
 

@@ -14,7 +14,7 @@ use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMete
 use prometheus::Registry;
 
 use crate::error::{ScrapeError, ShutdownError, StartError, VerifyError};
-use crate::exporter::{MergedRegistry, PrometheusExporter, is_same_registry, registry_reader};
+use crate::exporter::{ExportedRegistry, MergedRegistry, PrometheusExporter, is_same_registry};
 use crate::guard::GuardedMeterProvider;
 use crate::resource::resource;
 use crate::runtime;
@@ -49,6 +49,7 @@ pub struct Telemetry {
     sdk: SdkMeterProvider,
     service: ScrapeService,
     server: Option<Server>,
+    exported: Option<ExportedRegistry>,
 }
 
 impl Telemetry {
@@ -100,7 +101,7 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// When collecting fails: an empty page always means that there are no metrics.
+    /// When collecting fails, and always inside a callback: an empty page always means that there are no metrics.
     pub fn scrape(&self) -> Result<String, ScrapeError> {
         let page = self.service.gatherer().page_blocking()?;
         // The encoder writes nothing but UTF-8.
@@ -132,7 +133,9 @@ impl Telemetry {
     ///
     /// When scrapes were still under way at the deadline, or the SDK complained. The pipeline is down all the same.
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        let deadline = deadline.min(FOR_EVER);
         let end = Instant::now() + deadline;
+        self.exported = None;
         let drained = self.server.take().is_none_or(|server| server.stop(deadline));
         let ended = self.end_sdk();
         let left = end.saturating_duration_since(Instant::now()).max(GRACE);
@@ -157,12 +160,16 @@ impl Telemetry {
     }
 }
 
+/// What is as good as no deadline, and can be added to a point in time.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// What even a deadline of nothing leaves the SDK to end in.
 const GRACE: Duration = Duration::from_millis(100);
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         self.server = None;
+        self.exported = None;
         // After `shutdown` there is nothing left to end.
         if !self.service.gatherer().is_shut_down() {
             self.end_sdk();
@@ -211,7 +218,7 @@ impl TelemetryBuilder {
         self
     }
 
-    /// Adds a view. Every view that matches an instrument makes a stream of its own.
+    /// Adds a view. Where several match, later ones are exceptions from earlier ones: see [`View`].
     pub fn with_view(mut self, view: View) -> Self {
         self.views.push(view);
         self
@@ -253,8 +260,12 @@ impl TelemetryBuilder {
         let mut builder = SdkMeterProvider::builder()
             .with_resource(resource(self.service_name.clone(), self.attributes))
             .with_reader(SharedReader(Arc::clone(&reader)));
+        let mut exported = None;
         if let Some(registry) = &self.export_to {
-            builder = builder.with_reader(registry_reader(registry).map_err(|source| StartError::Registry { source })?);
+            let (registration, reader) =
+                ExportedRegistry::register(registry).map_err(|source| StartError::Registry { source })?;
+            exported = Some(registration);
+            builder = builder.with_reader(reader);
         }
         let sdk = views.install(builder).build();
         let self_metrics = Arc::new(SelfMetrics::new(&sdk));
@@ -274,7 +285,7 @@ impl TelemetryBuilder {
         let server = listener
             .map(|listener| Server::start(listener, service.clone()).map_err(thread("barograph-scrape")))
             .transpose()?;
-        Ok(Telemetry { provider, sdk, service, server })
+        Ok(Telemetry { provider, sdk, service, server, exported })
     }
 }
 

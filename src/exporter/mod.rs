@@ -4,4 +4,4 @@ mod prometheus;
 mod registry;
 
 pub(crate) use self::prometheus::PrometheusExporter;
-pub(crate) use self::registry::{MergedRegistry, is_same_registry, registry_reader};
+pub(crate) use self::registry::{ExportedRegistry, MergedRegistry, is_same_registry};

@@ -9,7 +9,8 @@
 //!   same metric wins in every scrape.
 //! - A metric of another type than the first one is dropped, and so is one whose name is a series of a histogram.
 //! - Of several descriptions the first is kept; the points of all of them are.
-//! - Of points with the same labels the first is kept.
+//! - Of points with the same labels the first is kept. (Of one metric's own points whose attributes differ in nothing
+//!   but the type of a value, which comes first is the SDK's map order.)
 //!
 //! Specification: "OTLP Metric points to Prometheus" in "Prometheus and OpenMetrics compatibility".
 
@@ -25,13 +26,13 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
 use prometheus::proto::{MetricFamily, MetricType};
 
-use crate::exposition::{Encoder, Family, FamilyKind, LabelNames, NameKind, Number, metric_name};
+use crate::exposition::{
+    Encoder, Family, FamilyKind, LabelNames, NameKind, Number, TARGET_INFO, is_family_name, metric_name,
+};
 use crate::self_metrics::{DropReason, SelfMetrics};
 use labels::{ScopeLabels, Shapes};
 use points::Points;
 use sample::{Samples, Value, count_points, push_metric, registry_value};
-
-const TARGET_INFO: &str = "target_info";
 
 /// Label names and scraped names that one program can have before the caches begin anew. Names come from code; more of
 /// them than this means that somebody makes them at run time, and they must not pile up.
@@ -79,7 +80,7 @@ impl PrometheusExporter {
             let taken = series_names.contains(&*first.name);
             points.clear();
             for entry in family {
-                if taken || entry.kind != first.kind {
+                if taken || entry.kind != first.kind || (first.is_target() && !entry.is_target()) {
                     self.drop_points(entry.original, entry.len(), DropReason::Conflict);
                     continue;
                 }
@@ -139,6 +140,11 @@ impl PrometheusExporter {
             }
         }
         for family in merged {
+            // A collector of the caller's own may say anything.
+            if !is_family_name(family.name()) {
+                self.drop_points(family.name(), family.get_metric().len(), DropReason::InvalidName);
+                continue;
+            }
             entries.push(Entry {
                 name: family.name().into(),
                 original: family.name(),
@@ -219,6 +225,10 @@ impl<'a> Entry<'a> {
         }
     }
 
+    fn is_target(&self) -> bool {
+        matches!(self.source, Source::Target(_))
+    }
+
     fn unit(&self) -> &'a str {
         match self.source {
             Source::Sdk(metric) => metric.unit(),
@@ -236,10 +246,14 @@ impl<'a> Entry<'a> {
             }
             Source::Sdk(metric) => push_metric(metric.data(), &mut shapes, points),
             Source::Registry(family) => {
+                let mut unsupported = 0;
                 for metric in family.get_metric() {
-                    points.push(&mut shapes, || metric.get_label().iter(), registry_value(self.kind, metric));
+                    match registry_value(self.kind, metric) {
+                        Some(value) => points.push(&mut shapes, || metric.get_label().iter(), value),
+                        None => unsupported += 1,
+                    }
                 }
-                0
+                unsupported
             }
         }
     }

@@ -1,10 +1,11 @@
 //! The bridge to programs that already own a `prometheus::Registry`, in both directions.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use opentelemetry_prometheus::PrometheusExporter;
-use opentelemetry_sdk::error::OTelSdkError;
+use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
 
@@ -30,9 +31,55 @@ impl MergedRegistry {
     }
 }
 
-/// A reader that shows our metrics in the caller's registry, by the names and rules of opentelemetry-prometheus.
-pub(crate) fn registry_reader(registry: &Registry) -> Result<PrometheusExporter, OTelSdkError> {
-    opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()
+/// Our metrics in the caller's registry, by the names and rules of opentelemetry-prometheus, for as long as this lives.
+///
+/// The bridge below registers a collector that nobody can take out again. So it gets a registry of its own, and the
+/// caller's gets a collector that asks that one.
+#[derive(Debug)]
+#[must_use = "the metrics leave the registry when this is dropped"]
+pub(crate) struct ExportedRegistry {
+    registry: Registry,
+    collector: Delegate,
+}
+
+impl ExportedRegistry {
+    /// Registers, and returns the reader that the SDK must be given.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<(Self, PrometheusExporter)> {
+        let ours = Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(ours.clone())
+            .build()
+            .map_err(|error| prometheus::Error::Msg(error.to_string()))?;
+        let help = "The metrics of Barograph's pipeline.".to_owned();
+        let desc = Desc::new("barograph_exported_metrics".to_owned(), help, Vec::new(), HashMap::new())?;
+        let collector = Delegate { desc, registry: ours };
+        registry.register(Box::new(collector.clone()))?;
+        Ok((Self { registry: registry.clone(), collector }, reader))
+    }
+}
+
+impl Drop for ExportedRegistry {
+    fn drop(&mut self) {
+        // It fails only if the caller has taken it out already.
+        let _ = self.registry.unregister(Box::new(self.collector.clone()));
+    }
+}
+
+/// Collects what another registry gathers.
+#[derive(Clone, Debug)]
+struct Delegate {
+    desc: Desc,
+    registry: Registry,
+}
+
+impl Collector for Delegate {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
 }
 
 /// Whether two handles are the same registry. The crate has no such question, so a probe asks it: what was registered

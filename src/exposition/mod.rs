@@ -13,8 +13,11 @@ mod text;
 mod unit;
 
 pub(crate) use label::{Label, LabelNames, Labels, label_name};
-pub(crate) use name::{NameKind, metric_name, scraped_kinds};
+pub(crate) use name::{NameKind, is_family_name, metric_name, scraped_kinds};
 pub(crate) use text::{CONTENT_TYPE, TextEncoder};
+
+/// The family that says who is measured: the exporter's own, once a page.
+pub(crate) const TARGET_INFO: &str = "target_info";
 
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

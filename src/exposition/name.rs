@@ -75,6 +75,13 @@ pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> Option<Stri
     Some(scraped)
 }
 
+/// Whether every Prometheus reads this as the name of a family.
+pub(crate) fn is_family_name(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+}
+
 fn ends_with_word(name: &str, word: &str) -> bool {
     name.strip_suffix(word).is_some_and(|before| before.is_empty() || before.ends_with('_'))
 }

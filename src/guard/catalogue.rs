@@ -1,12 +1,13 @@
 //! Every instrument of a pipeline, and what is wrong with any of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opentelemetry::InstrumentationScope;
 
+use crate::attribute::AttributeInfo;
 use crate::error::{InstrumentName, Problem};
-use crate::exposition::{FamilyKind, metric_name, scraped_kinds};
+use crate::exposition::{FamilyKind, TARGET_INFO, metric_name, scraped_kinds};
 use crate::spec::Kind;
 use crate::view::Views;
 
@@ -27,6 +28,15 @@ impl Instrument {
     }
 }
 
+/// What two instruments that are one may still declare differently.
+#[derive(Debug)]
+pub(super) struct Declared<'a> {
+    /// A typed instrument's attributes; `None` where they are open.
+    pub(super) attributes: Option<&'static [AttributeInfo]>,
+    /// The buckets asked for; `None` where they are left to the provider.
+    pub(super) buckets: Option<&'a [f64]>,
+}
+
 /// Knows every instrument by the names it is scraped under, and keeps the problems found.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
@@ -36,9 +46,35 @@ pub(crate) struct Catalogue {
 
 #[derive(Debug, Default)]
 struct State {
-    instruments: HashSet<Instrument>,
-    by_scraped_name: HashMap<String, Vec<Instrument>>,
+    instruments: HashMap<Instrument, FirstDeclared>,
+    by_scraped_name: HashMap<String, Vec<Stream>>,
     problems: Vec<Problem>,
+}
+
+/// What an instrument was declared with first.
+#[derive(Debug)]
+struct FirstDeclared {
+    attributes: Option<&'static [AttributeInfo]>,
+    buckets: Option<Vec<f64>>,
+}
+
+/// An instrument under the name that a view gave it.
+#[derive(Clone, Debug)]
+struct Stream {
+    name: String,
+    instrument: Instrument,
+}
+
+impl Stream {
+    fn family(&self) -> FamilyKind {
+        scraped_kinds(self.instrument.kind).1
+    }
+
+    /// The order in which the exporter lets one of several metrics win.
+    fn order(&self) -> impl Ord + '_ {
+        let Instrument { scope, unit, description, .. } = &self.instrument;
+        (&self.name, (scope.name(), scope.version(), scope.schema_url()), self.family().as_str(), unit, description)
+    }
 }
 
 /// A program that builds instruments in a loop must not fill the memory with complaints.
@@ -50,34 +86,22 @@ impl Catalogue {
     }
 
     /// Takes an instrument in and reports what it collides with.
-    pub(super) fn add(&self, instrument: &Instrument) {
-        let mut found = Vec::new();
-        {
-            let mut state = self.state();
-            if !state.instruments.insert(instrument.clone()) {
-                return;
-            }
-            let (name_kind, family) = scraped_kinds(instrument.kind);
-            let names =
-                self.views.stream_names(instrument.scope.name(), &instrument.name, instrument.kind, &instrument.unit);
-            for name in names {
-                let Some(scraped) = metric_name(&name, &instrument.unit, name_kind) else {
-                    continue;
-                };
-                found.extend(state.conflict(&scraped, family, instrument));
-                state.by_scraped_name.entry(scraped).or_default().push(instrument.clone());
-            }
-        }
+    pub(super) fn add(&self, instrument: &Instrument, declared: Declared<'_>) {
+        let found = self.state().add(instrument, declared, &self.views);
         found.into_iter().for_each(|problem| self.report(problem));
     }
 
     /// Keeps a problem and logs it, once.
     pub(super) fn report(&self, problem: Problem) {
-        let mut state = self.state();
-        if state.problems.len() < MAX_PROBLEMS && !state.problems.contains(&problem) {
-            tracing::warn!("{problem}");
-            state.problems.push(problem);
+        {
+            let mut state = self.state();
+            if state.problems.len() >= MAX_PROBLEMS || state.problems.contains(&problem) {
+                return;
+            }
+            state.problems.push(problem.clone());
         }
+        // Whoever takes the event may build an instrument of its own, and finds the state free.
+        tracing::warn!("{problem}");
     }
 
     /// Every problem found so far.
@@ -100,45 +124,86 @@ impl Catalogue {
 }
 
 impl State {
-    /// What keeps `instrument` from being scraped as `scraped` beside what already is.
-    fn conflict(&self, scraped: &str, family: FamilyKind, instrument: &Instrument) -> Option<Problem> {
-        let conflict = |name: &str, first: &Instrument, reason| Problem::Conflict {
-            scraped: name.to_owned(),
-            first: first.full_name(),
-            second: instrument.full_name(),
-            reason,
-        };
+    fn add(&mut self, instrument: &Instrument, declared: Declared<'_>, views: &Views) -> Vec<Problem> {
+        let redeclared = |difference| vec![Problem::Redeclared { instrument: instrument.full_name(), difference }];
+        if let Some(first) = self.instruments.get(instrument) {
+            // Open attributes are told apart by what is recorded, so they fit any declaration.
+            if let (Some(first), Some(second)) = (first.attributes, declared.attributes)
+                && first != second
+            {
+                return redeclared("attributes");
+            }
+            return if first.buckets.as_deref() == declared.buckets { Vec::new() } else { redeclared("buckets") };
+        }
+        let first = FirstDeclared { attributes: declared.attributes, buckets: declared.buckets.map(<[f64]>::to_vec) };
+        self.instruments.insert(instrument.clone(), first);
+
+        let mut found = Vec::new();
+        for name in views.stream_names(instrument.scope.name(), &instrument.name, instrument.kind, &instrument.unit) {
+            let Some(scraped) = metric_name(&name, &instrument.unit, scraped_kinds(instrument.kind).0) else {
+                continue;
+            };
+            let stream = Stream { name, instrument: instrument.clone() };
+            found.extend(self.conflict(&scraped, &stream));
+            self.by_scraped_name.entry(scraped).or_default().push(stream);
+        }
+        found
+    }
+
+    /// What keeps `stream` from being scraped as `scraped` beside what already is.
+    fn conflict(&self, scraped: &str, stream: &Stream) -> Option<Problem> {
+        let family = stream.family();
+        if scraped == TARGET_INFO {
+            let instrument = stream.instrument.full_name();
+            return Some(Problem::ReservedName { scraped: scraped.to_owned(), instrument });
+        }
         for other in self.by_scraped_name.get(scraped).into_iter().flatten() {
-            if scraped_kinds(other.kind).1 != family {
-                return Some(conflict(scraped, other, "are of different types"));
+            let is_same_meter = other.instrument.scope == stream.instrument.scope;
+            if is_same_meter && other.instrument.name.eq_ignore_ascii_case(&stream.instrument.name) {
+                return Some(Problem::Redeclared {
+                    instrument: stream.instrument.full_name(),
+                    difference: "kind, unit, description or number type",
+                });
+            }
+            let (shown, dropped) = if other.order() <= stream.order() { (other, stream) } else { (stream, other) };
+            if other.family() != family {
+                return Some(conflict(scraped, shown, dropped, "they are of different types"));
             }
             // Other meters are told apart by their scope's labels.
-            if other.scope == instrument.scope {
+            if is_same_meter {
                 return Some(conflict(
                     scraped,
-                    other,
-                    match other.name.eq_ignore_ascii_case(&instrument.name) {
-                        true => "differ in kind, unit, description or number type",
-                        false => "belong to one meter, so that their series are the same",
-                    },
+                    shown,
+                    dropped,
+                    "they belong to one meter, so that their series are the same",
                 ));
             }
         }
         // A histogram's own series are called after it: `x_count` cannot be a family beside a histogram `x`.
+        const REASON: &str = "it is a series of the histogram";
         for suffix in family.series_suffixes() {
             let taken = format!("{scraped}{suffix}");
             if let Some(other) = self.by_scraped_name.get(&taken).and_then(|others| others.first()) {
-                return Some(conflict(&taken, other, "one is a series of a histogram"));
+                return Some(conflict(&taken, stream, other, REASON));
             }
         }
         for suffix in FamilyKind::Histogram.series_suffixes() {
-            let histogram = scraped.strip_suffix(suffix).and_then(|stem| self.by_scraped_name.get(stem));
-            let is_histogram = |other: &&Instrument| scraped_kinds(other.kind).1 == FamilyKind::Histogram;
-            if let Some(other) = histogram.and_then(|others| others.iter().find(is_histogram)) {
-                return Some(conflict(scraped, other, "one is a series of a histogram"));
+            let others = scraped.strip_suffix(suffix).and_then(|stem| self.by_scraped_name.get(stem));
+            let histogram = others.and_then(|others| others.iter().find(|o| o.family() == FamilyKind::Histogram));
+            if let Some(histogram) = histogram {
+                return Some(conflict(scraped, histogram, stream, REASON));
             }
         }
         None
+    }
+}
+
+fn conflict(scraped: &str, shown: &Stream, dropped: &Stream, reason: &'static str) -> Problem {
+    Problem::Conflict {
+        scraped: scraped.to_owned(),
+        shown: shown.instrument.full_name(),
+        dropped: dropped.instrument.full_name(),
+        reason,
     }
 }
 
@@ -160,7 +225,9 @@ mod tests {
 
     fn problems(views: Vec<View>, instruments: &[Instrument]) -> Vec<String> {
         let catalogue = Catalogue::new(Arc::new(Views::new(views).unwrap()));
-        instruments.iter().for_each(|instrument| catalogue.add(instrument));
+        for instrument in instruments {
+            catalogue.add(instrument, Declared { attributes: None, buckets: None });
+        }
         catalogue.problems().iter().map(ToString::to_string).collect()
     }
 
@@ -187,7 +254,7 @@ mod tests {
         assert_eq!(
             problems(vec![], &[instrument("s", "x.y", "", Kind::Counter), instrument("s", "x_y", "", Kind::Counter),]),
             [
-                "`x_y` of meter `s` and `x.y` of meter `s` are both scraped as `x_y_total` but belong to one meter, so that their series are the same: the first one is kept, rename the other or give it a view with another name"
+                "`x_y` of meter `s` and `x.y` of meter `s` are both scraped as `x_y_total`, but they belong to one meter, so that their series are the same: only the latter is shown, rename one or give it a view with another name"
             ]
         );
     }
@@ -205,7 +272,7 @@ mod tests {
         let count = instrument("t", "a.count", "", Kind::Gauge);
         for order in [[&histogram, &count], [&count, &histogram]] {
             let found = problems(vec![], &order.map(Clone::clone));
-            assert!(found[0].contains("one is a series of a histogram"), "{found:?}");
+            assert!(found[0].contains("it is a series of the histogram"), "{found:?}");
             assert!(found[0].contains("`a_count`"), "{found:?}");
         }
     }
@@ -227,6 +294,10 @@ mod tests {
         let mended = problems(vec![View::of("x_y").with_name("z")], &[x.clone(), other]);
         assert!(!mended.iter().any(|problem| problem.contains("both scraped")), "{mended:?}");
         let caused = problems(vec![View::of("q").with_name("x.y")], &[x, instrument("s", "q", "", Kind::Counter)]);
-        assert!(caused[0].contains("`q` of meter `s` and `x.y` of meter `s`"), "{caused:?}");
+        assert!(
+            caused[0].contains("`x.y` of meter `s` and `q` of meter `s`")
+                || caused[0].contains("`q` of meter `s` and `x.y` of meter `s`"),
+            "{caused:?}"
+        );
     }
 }

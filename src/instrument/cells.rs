@@ -2,7 +2,8 @@
 //!
 //! A bound instrument costs a chain of pointers before its atomic; a cell is the atomic itself. Barograph's provider
 //! takes the cells of every counter that is built and drains them whenever somebody collects, before the SDK looks: so
-//! views, readers and shutdown see what they would see otherwise. A provider that takes no cells gets every add at once.
+//! views, readers and shutdown see what they would see otherwise. (What a callback adds shows in the collection after:
+//! draining comes before the callbacks.) A provider that takes no cells gets every add at once.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter};
 
-use super::with_cardinality;
+use super::with_attributes;
 use crate::attribute::{AttributeSet, combinations};
 
 /// A bound instrument that adds up. Cells hold the bits of its number: in two's complement, additions wrap alike.
@@ -63,7 +64,7 @@ impl<B: Sum> Shared<B> {
         let offer: Arc<dyn Drain> = Arc::clone(&series) as _;
         // A thread that is ending has no such slot any more; there the offer is not made.
         let outer = OFFER.try_with(|slot| slot.replace(Some(offer))).ok().flatten();
-        let instrument = with_cardinality(A::CARDINALITY, build);
+        let instrument = with_attributes(A::ATTRIBUTES, build);
         let is_taken = OFFER.try_with(|slot| slot.replace(outer)).is_ok_and(|left| left.is_none());
         series.bound.get_or_init(|| {
             let bound = combinations::<A>().map(|attributes| bind(&instrument, &attributes));

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use opentelemetry::metrics::{BoundGauge, Meter};
 
 use super::counter::handle_traits;
-use super::with_cardinality;
+use super::with_attributes;
 use crate::attribute::{AttributeSet, key_values};
 use crate::spec::Descriptor;
 
@@ -33,7 +33,7 @@ impl Series {
 
 impl<A: AttributeSet> Gauge<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let gauge = with_cardinality(A::CARDINALITY, || {
+        let gauge = with_attributes(A::ATTRIBUTES, || {
             meter.f64_gauge(descriptor.name).with_unit(descriptor.unit).with_description(descriptor.description).build()
         });
         let bound = (0..A::CARDINALITY).map(|_| OnceLock::new()).collect();

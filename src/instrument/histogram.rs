@@ -6,7 +6,7 @@ use std::sync::Arc;
 use opentelemetry::metrics::{BoundHistogram, Meter};
 
 use super::counter::handle_traits;
-use super::with_cardinality;
+use super::with_attributes;
 use super::{OutcomeTimer, Timer};
 use crate::attribute::{Attribute, AttributeSet, Outcome, combinations};
 use crate::spec::Descriptor;
@@ -21,7 +21,7 @@ pub struct Histogram<A = ()> {
 
 impl<A: AttributeSet> Histogram<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let histogram = with_cardinality(A::CARDINALITY, || {
+        let histogram = with_attributes(A::ATTRIBUTES, || {
             let builder = meter
                 .f64_histogram(descriptor.name)
                 .with_unit(descriptor.unit)

@@ -48,7 +48,9 @@ use std::cell::Cell;
 
 use opentelemetry::metrics::Meter;
 
-use crate::attribute::AttributeSet;
+#[cfg(feature = "prometheus")]
+use crate::attribute::cardinality;
+use crate::attribute::{AttributeInfo, AttributeSet};
 use crate::spec::{
     CounterSpec, GaugeSpec, HistogramSpec, ObservableCounterSpec, ObservableGaugeSpec, ObservableUpDownCounterSpec,
     UpDownCounterSpec,
@@ -159,22 +161,28 @@ impl MeterExt for Meter {
 }
 
 thread_local! {
-    static EXACT_CARDINALITY: Cell<Option<usize>> = const { Cell::new(None) };
+    static DECLARED: Cell<Option<&'static [AttributeInfo]>> = const { Cell::new(None) };
 }
 
-/// Runs `build` while the pipeline's view can learn how many series the instrument has.
+/// Runs `build` while the provider can learn which attributes, and so how many series, the instrument has.
 ///
 /// The OpenTelemetry API has no place for it, the SDK calls views on the thread that builds the instrument, and by
 /// default it preallocates a map of 2,000 entries for each: an exact limit saves about 130 KB an instrument.
-pub(crate) fn with_cardinality<T>(cardinality: usize, build: impl FnOnce() -> T) -> T {
-    let outer = EXACT_CARDINALITY.replace(Some(cardinality));
+pub(crate) fn with_attributes<T>(attributes: &'static [AttributeInfo], build: impl FnOnce() -> T) -> T {
+    let outer = DECLARED.replace(Some(attributes));
     let built = build();
-    EXACT_CARDINALITY.set(outer);
+    DECLARED.set(outer);
     built
+}
+
+/// The attributes of the typed instrument that this thread is building, if it is building one.
+#[cfg(feature = "prometheus")]
+pub(crate) fn declared_attributes() -> Option<&'static [AttributeInfo]> {
+    DECLARED.get()
 }
 
 /// The number of series of the typed instrument that this thread is building, if it is building one.
 #[cfg(feature = "prometheus")]
 pub(crate) fn exact_cardinality() -> Option<usize> {
-    EXACT_CARDINALITY.get()
+    DECLARED.get().map(cardinality)
 }

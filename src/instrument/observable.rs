@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 
-use super::{MeterExt, with_cardinality};
+use super::{MeterExt, with_attributes};
 use crate::attribute::{AttributeSet, combinations};
 use crate::spec::{Descriptor, ObservableGaugeSpec};
 
@@ -66,7 +66,7 @@ where
         }
         callback(&Observer { instrument, series: &series, attributes: PhantomData });
     });
-    with_cardinality(A::CARDINALITY, || build(descriptor, callback));
+    with_attributes(A::ATTRIBUTES, || build(descriptor, callback));
     Registration { _alive: alive }
 }
 

@@ -1,5 +1,6 @@
 //! Collects and encodes, on a thread of its own.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -73,6 +74,11 @@ impl Drop for Page {
     }
 }
 
+thread_local! {
+    /// Whether this is the thread that answers.
+    static IS_COLLECTING: Cell<bool> = const { Cell::new(false) };
+}
+
 type Reply = Box<dyn FnOnce(Result<Bytes, ScrapeError>) + Send>;
 
 /// Asks the collecting thread for pages. Clones ask the same thread.
@@ -89,6 +95,7 @@ impl Gatherer {
         let shut_down = Arc::new(AtomicBool::new(false));
         let is_shut_down = Arc::clone(&shut_down);
         runtime::spawn("barograph-collect", move || {
+            IS_COLLECTING.set(true);
             while let Ok(request) = queue.recv() {
                 // Requests that waited for the collection before this one are all answered by this one: it begins
                 // after each of them was made.
@@ -127,6 +134,10 @@ impl Gatherer {
     }
 
     fn request(&self, reply: Reply) -> Result<(), ScrapeError> {
+        // A callback that asked for a scrape would wait for itself.
+        if IS_COLLECTING.get() {
+            return Err(ScrapeError::Collect { reason: "a callback cannot ask for a scrape".to_owned() });
+        }
         self.requests.send(reply).map_err(|_| ScrapeError::ShutDown)
     }
 

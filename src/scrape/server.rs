@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::net::TcpStream;
-use tokio::sync::{RwLock, Semaphore, oneshot};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, oneshot};
 use tokio::time;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::error::ScrapeError;
 use crate::runtime;
@@ -31,6 +32,10 @@ const MAX_CONNECTIONS: usize = 256;
 /// How long a connection may take to send a request's head, and may stand idle between requests: longer than any usual
 /// scrape interval, so that a Prometheus keeps its connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a scraper may not take a single byte of its answer. One that reads slowly is served; one that does not read
+/// gives its place to others.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// More than any scraper sends, cookies and all.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -46,7 +51,8 @@ const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
 pub(crate) struct Server {
     local_addr: SocketAddr,
     stop: Option<oneshot::Sender<Duration>>,
-    stopped: mpsc::Receiver<bool>,
+    // Behind a lock only so that the pipeline can be shared between threads.
+    stopped: Mutex<mpsc::Receiver<bool>>,
 }
 
 impl Server {
@@ -80,7 +86,7 @@ impl Server {
             };
             let _ = done.send(time::timeout(deadline, drained).await.is_ok());
         })?;
-        Ok(Self { local_addr, stop: Some(stop), stopped })
+        Ok(Self { local_addr, stop: Some(stop), stopped: Mutex::new(stopped) })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -100,7 +106,8 @@ impl Server {
         if stop.send(deadline).is_err() {
             return true;
         }
-        self.stopped.recv_timeout(deadline + CLOSING).unwrap_or(false)
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.recv_timeout(deadline.saturating_add(CLOSING)).unwrap_or(false)
     }
 }
 
@@ -143,30 +150,45 @@ async fn accept(
     }
 }
 
-/// Ready when no answer is being made any more and those made have had time to leave. A connection that is only half way
-/// through its request holds nobody up longer than that.
+/// Ready when every answer has left. A connection that is only half way through its request holds nobody up.
 async fn answered(answers: &RwLock<()>) {
     drop(answers.write().await);
     time::sleep(FLUSH).await;
 }
 
-/// What an answer may need to leave the machine once it is made.
-const FLUSH: Duration = Duration::from_secs(1);
+/// What the few bytes that are copied rather than held need to leave.
+const FLUSH: Duration = Duration::from_millis(50);
 
-/// `answers` is held for reading by every answer while it is made.
+/// `answers` is held for reading by every answer until the last of its bytes has been written.
 fn connection(stream: TcpStream, service: ScrapeService, answers: Arc<RwLock<()>>) -> impl GracefulConnection {
     let service = service_fn(move |request| {
         let (service, answers) = (service.clone(), Arc::clone(&answers));
         async move {
-            let _answering = answers.read().await;
-            answer(service, request).await
+            let answering = answers.read_owned().await;
+            answer(service, request).await.map(|answer| answer.map(|body| held(body, answering)))
         }
     });
+    // Only writes have a deadline of their own here: reads have hyper's.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
+}
+
+/// The body, whose bytes keep `answering` until they are written or the connection is gone.
+fn held(body: Full<Bytes>, answering: OwnedRwLockReadGuard<()>) -> Full<Bytes> {
+    struct Held(Bytes, #[expect(dead_code, reason = "held, not looked at")] OwnedRwLockReadGuard<()>);
+
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    Full::new(Bytes::from_owner(Held(body.into_inner().unwrap_or_default(), answering)))
 }
 
 async fn answer(service: ScrapeService, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -24,6 +24,9 @@ use super::landing;
 /// (`/metrics` unless told otherwise), at `/livez`, at `/readyz` and at `/`, to `GET` and `HEAD`; everything else is 404
 /// or 405. Collecting and encoding run on Barograph's own thread, so the worker that polls the answer is never blocked.
 ///
+/// It waits for the callbacks of observables for as long as they take: the deadline of a scrape is kept by the endpoint's
+/// own server, and here by a timeout layer of yours.
+///
 /// In axum it is `Router::route_service` at the path itself or `Router::nest_service` below another one; in hyper,
 /// `hyper_util::service::TowerToHyperService` makes it one of hyper's services.
 #[derive(Clone, Debug)]

@@ -13,8 +13,10 @@
 //! let quiet = View::of("debug.*").dropped();
 //! ```
 //!
-//! Every view that matches an instrument makes a stream of its own; an instrument that no view matches is one stream
-//! as it was built. Specification: "View" in the metrics SDK document.
+//! Of the views that match an instrument, each that gives it a name makes a stream of that name. Those that leave the
+//! name alone make one stream together: a general rule first, then its exceptions, whose settings stand before it. A view
+//! that drops an instrument drops it, whatever the others say. An instrument that no view matches is one stream as it was
+//! built. Specification: "View" in the metrics SDK document, which would make conflicting streams of one name.
 
 mod pattern;
 
@@ -30,6 +32,10 @@ use crate::spec::Kind;
 use pattern::Pattern;
 
 /// A rule from instruments to streams: which it selects, and what becomes of them.
+///
+/// Of the views that match an instrument, each that gives it a name makes a stream of that name; those that leave its
+/// name alone make one stream together, in which later views are exceptions from earlier ones; one that drops it drops
+/// it.
 #[derive(Debug)]
 #[must_use = "a view does nothing until a pipeline is given it"]
 pub struct View {
@@ -116,7 +122,7 @@ impl View {
         self
     }
 
-    /// Records nothing for the selected instruments.
+    /// Records nothing for the selected instruments, whatever other views say.
     pub fn dropped(mut self) -> Self {
         self.stream.dropped = true;
         self
@@ -164,28 +170,41 @@ impl View {
             && self.kind.is_none_or(|wanted| wanted == kind)
             && self.unit.as_deref().is_none_or(|wanted| wanted == unit)
     }
+}
+
+impl StreamSettings {
+    /// These settings, and where they say nothing those of `general`.
+    fn or(&self, general: &Self) -> Self {
+        Self {
+            name: self.name.clone().or_else(|| general.name.clone()),
+            description: self.description.clone().or_else(|| general.description.clone()),
+            buckets: self.buckets.clone().or_else(|| general.buckets.clone()),
+            attributes: self.attributes.clone().or_else(|| general.attributes.clone()),
+            cardinality_limit: self.cardinality_limit.or(general.cardinality_limit),
+            dropped: self.dropped || general.dropped,
+        }
+    }
 
     fn stream(&self, kind: Kind) -> Option<Stream> {
-        let settings = &self.stream;
         let mut stream = Stream::builder();
-        if settings.dropped {
+        if self.dropped {
             stream = stream.with_aggregation(Aggregation::Drop);
-        } else if let (Some(bounds), Kind::Histogram) = (&settings.buckets, kind) {
+        } else if let (Some(bounds), Kind::Histogram) = (&self.buckets, kind) {
             stream = stream.with_aggregation(Aggregation::ExplicitBucketHistogram {
                 boundaries: bounds.clone(),
                 record_min_max: true,
             });
         }
-        if let Some(name) = &settings.name {
+        if let Some(name) = &self.name {
             stream = stream.with_name(name.clone());
         }
-        if let Some(description) = &settings.description {
+        if let Some(description) = &self.description {
             stream = stream.with_description(description.clone());
         }
-        if let Some(keys) = &settings.attributes {
+        if let Some(keys) = &self.attributes {
             stream = stream.with_allowed_attribute_keys(keys.iter().cloned().map(Key::from));
         }
-        if let Some(limit) = settings.cardinality_limit.or_else(exact_cardinality) {
+        if let Some(limit) = self.cardinality_limit.or_else(exact_cardinality) {
             stream = stream.with_cardinality_limit(limit);
         }
         // Everything that a stream can be refused for was checked when the pipeline started.
@@ -215,50 +234,63 @@ impl Views {
         Ok(Self(views))
     }
 
-    /// Gives the views to the SDK, and last a view for what none of them matches: it limits a typed instrument to
-    /// exactly its series.
+    /// Gives the views to the SDK: one place for each stream that an instrument can become, because the SDK takes one
+    /// stream from each. The instrument that no view matches is left as it is, limited to exactly its series if typed.
     pub(crate) fn install(self: &Arc<Self>, mut builder: MeterProviderBuilder) -> MeterProviderBuilder {
-        for index in 0..self.0.len() {
+        for place in 0..=self.0.len() {
             let views = Arc::clone(self);
             builder = builder.with_view(move |instrument: &Instrument| {
-                let view = &views.0[index];
                 let kind = kind_of(instrument.kind());
-                if !view.matches(instrument.scope().name(), instrument.name(), kind, instrument.unit()) {
-                    return None;
+                let matching = views.matching(instrument.scope().name(), instrument.name(), kind, instrument.unit());
+                matching.iter().for_each(|view| view.matched.store(true, Ordering::Relaxed));
+                if matching.is_empty() {
+                    let limit = exact_cardinality().filter(|_| place == 0)?;
+                    return Stream::builder().with_cardinality_limit(limit).build().ok();
                 }
-                view.matched.store(true, Ordering::Relaxed);
-                view.stream(kind)
+                streams(&matching).get(place)?.stream(kind)
             });
         }
-        let views = Arc::clone(self);
-        builder.with_view(move |instrument: &Instrument| {
-            let limit = exact_cardinality()?;
-            let kind = kind_of(instrument.kind());
-            let matched =
-                |view: &View| view.matches(instrument.scope().name(), instrument.name(), kind, instrument.unit());
-            if views.0.iter().any(matched) {
-                return None;
-            }
-            Stream::builder().with_cardinality_limit(limit).build().ok()
-        })
+        builder
     }
 
-    /// The names of the streams that an instrument becomes; none if every matching view drops it.
+    /// The names of the streams that an instrument becomes; none if a matching view drops it.
     pub(crate) fn stream_names(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> Vec<String> {
-        let mut matching = self.0.iter().filter(|view| view.matches(scope, name, kind, unit)).peekable();
-        if matching.peek().is_none() {
+        let matching = self.matching(scope, name, kind, unit);
+        if matching.is_empty() {
             return vec![name.to_owned()];
         }
-        matching
-            .filter(|view| !view.stream.dropped)
-            .map(|view| view.stream.name.clone().unwrap_or_else(|| name.to_owned()))
-            .collect()
+        let kept = streams(&matching).into_iter().filter(|stream| !stream.dropped);
+        kept.map(|stream| stream.name.unwrap_or_else(|| name.to_owned())).collect()
+    }
+
+    fn matching(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> Vec<&View> {
+        self.0.iter().filter(|view| view.matches(scope, name, kind, unit)).collect()
     }
 
     /// The selectors of the views that have matched no instrument so far.
     pub(crate) fn unmatched(&self) -> impl Iterator<Item = String> {
         self.0.iter().filter(|view| !view.matched.load(Ordering::Relaxed)).map(View::selector)
     }
+}
+
+/// The streams that the matching views make of one instrument: one for each other name, and one with its own name, in
+/// which a later view's settings stand before an earlier one's. A view that drops the instrument leaves only that.
+fn streams(matching: &[&View]) -> Vec<StreamSettings> {
+    let settings = || matching.iter().map(|view| &view.stream);
+    if settings().any(|stream| stream.dropped) {
+        return vec![StreamSettings { dropped: true, ..StreamSettings::default() }];
+    }
+    let unnamed = settings().filter(|stream| stream.name.is_none());
+    let merged =
+        unnamed.fold(None, |general: Option<StreamSettings>, stream| Some(stream.or(&general.unwrap_or_default())));
+    let mut streams: Vec<StreamSettings> = merged.into_iter().collect();
+    for stream in settings().filter(|stream| stream.name.is_some()) {
+        match streams.iter_mut().find(|other| other.name == stream.name) {
+            Some(other) => *other = stream.or(other),
+            None => streams.push(stream.or(&StreamSettings::default())),
+        }
+    }
+    streams
 }
 
 fn kind_of(kind: InstrumentKind) -> Kind {

@@ -127,7 +127,8 @@ fn d11_points_that_prometheus_could_not_tell_apart_are_written_once_and_counted(
     meter.u64_counter("collide.x_y").build().add(2, &[]);
     meter.u64_counter("collide.x.y").build().add(1, &[]);
     let error = telemetry.verify().unwrap_err().to_string();
-    assert!(error.contains("`collide.x.y` of meter `colliding` and `collide.x_y` of meter `colliding`"), "{error}");
+    let shown = "`collide.x_y` of meter `colliding` and `collide.x.y` of meter `colliding` are both scraped as `collide_x_y_total`";
+    assert!(error.contains(shown) && error.contains("only the latter is shown"), "{error}");
 
     for _ in 0..3 {
         let page = telemetry.scrape().unwrap();
@@ -149,7 +150,8 @@ fn d12_of_two_types_the_same_one_wins_every_time() {
         assert!(!series.contains("otel_scope_name=\"b\""), "{series}");
         assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"conflict\"}"), Some(1.0));
         let error = telemetry.verify().unwrap_err().to_string();
-        assert!(error.contains("`conflict` of meter `a` and `conflict` of meter `b`"), "{error}");
+        // The one that is said to be shown is the one on the page.
+        assert!(error.contains("`conflict` of meter `b` and `conflict` of meter `a` are both scraped"), "{error}");
     }
 }
 
@@ -203,6 +205,96 @@ fn a_registry_is_merged_by_the_same_rules_and_gives_way_to_the_sdk() {
     let page = telemetry.scrape().unwrap();
     let shown: String = ["conflicting", "legacy", "shared"].map(|name| families(&page, name)).concat();
     assert_golden("registry", &shown);
+}
+
+#[test]
+fn what_a_collector_of_the_callers_own_says_wrong_costs_it_only_its_own_points() {
+    use prometheus::core::{Collector, Desc};
+    use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
+
+    struct Wrong(Desc);
+    impl Collector for Wrong {
+        fn desc(&self) -> Vec<&Desc> {
+            vec![&self.0]
+        }
+
+        fn collect(&self) -> Vec<MetricFamily> {
+            let family = |name: &str, kind, metric| {
+                let mut family = MetricFamily::default();
+                family.set_name(name.to_owned());
+                family.set_field_type(kind);
+                family.set_metric(vec![metric]);
+                family
+            };
+            let bucket = |bound| {
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(bound);
+                bucket
+            };
+            let mut histogram = Histogram::default();
+            histogram.set_bucket([2.0, 1.0, 1.0].map(bucket).to_vec());
+            let mut unordered = Metric::default();
+            unordered.set_histogram(histogram);
+            vec![
+                family("bad name\nx{", MetricType::GAUGE, Metric::default()),
+                family("9lives", MetricType::GAUGE, Metric::default()),
+                family("unordered", MetricType::HISTOGRAM, unordered),
+                family("good", MetricType::GAUGE, Metric::default()),
+            ]
+        }
+    }
+
+    let registry = Registry::new();
+    let desc = Desc::new("wrong".into(), "Wrong.".into(), vec![], Default::default()).unwrap();
+    registry.register(Box::new(Wrong(desc))).unwrap();
+    let telemetry = Telemetry::builder("suite").without_endpoint().with_registry(registry).start().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert!(page.contains("# TYPE good gauge\ngood 0\n"), "{page}");
+    assert!(!page.contains("bad name") && !page.contains("lives") && !page.contains("unordered"), "{page}");
+    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"invalid_name\"}"), Some(2.0));
+    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"unsupported\"}"), Some(2.0));
+}
+
+#[test]
+fn a_metric_cannot_pose_as_the_target() {
+    let telemetry = telemetry();
+    telemetry.meter("m").f64_gauge("target.info").build().record(7.0, &[]);
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(page.matches("\ntarget_info").count(), 1, "{page}");
+    let error = telemetry.verify().unwrap_err().to_string();
+    assert!(error.contains("`target.info` of meter `m` is not shown: `target_info` is the exporter's own"), "{error}");
+}
+
+#[test]
+fn a_key_that_stands_twice_has_one_value_and_it_is_always_the_same() {
+    for _ in 0..20 {
+        let telemetry = telemetry();
+        let twice = [KeyValue::new("k", "b"), KeyValue::new("k", "a")];
+        telemetry.meter("m").u64_counter("twice").build().add(1, &twice);
+        assert_eq!(value(&telemetry, "twice_total{k=\"b\"}"), Some(1.0));
+    }
+}
+
+#[test]
+fn an_empty_value_is_no_label_as_prometheus_sees_it() {
+    let telemetry = telemetry();
+    let counter = telemetry.meter("m").u64_counter("empty").build();
+    counter.add(1, &[]);
+    counter.add(2, &[KeyValue::new("a", "")]);
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(page.matches("\nempty_total{otel_scope_name=\"m\"} ").count(), 1, "{page}");
+    assert!(!page.contains("a=\"\""), "{page}");
+    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"duplicate\"}"), Some(1.0));
+}
+
+#[test]
+fn points_of_many_shapes_are_all_written() {
+    let telemetry = telemetry();
+    let counter = telemetry.meter("m").u64_counter("shapes").build();
+    for n in 0..1_500 {
+        counter.add(1, &[KeyValue::new(format!("k{n}"), "v")]);
+    }
+    assert_eq!(telemetry.scrape().unwrap().matches("\nshapes_total{").count(), 1_500);
 }
 
 #[test]

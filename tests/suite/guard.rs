@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use barograph::opentelemetry::KeyValue;
+use barograph::opentelemetry::metrics::MeterProvider;
 use barograph::{MeterExt, ObservableGaugeSpec};
 
 use crate::support::{families, telemetry, value, without_panic_messages};
@@ -36,6 +37,108 @@ fn d1_a_panicking_callback_loses_its_own_series_and_nothing_else_for_ever() {
             }
         }
     });
+}
+
+#[test]
+fn what_a_callback_has_captured_may_panic_when_it_is_dropped() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("expected: a drop");
+        }
+    }
+
+    without_panic_messages(|| {
+        let telemetry = telemetry();
+        telemetry.meter("m").u64_counter("healthy").build().add(1, &[]);
+        let captured = Panics;
+        let registration = telemetry.meter("m").observable_gauge(&WEATHER, move |observer| {
+            let _ = &captured;
+            observer.observe(1.0, ());
+        });
+        telemetry.scrape().unwrap();
+        drop(registration);
+        for _ in 0..3 {
+            assert_eq!(value(&telemetry, "healthy_total"), Some(1.0));
+        }
+        let errors = value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\"}");
+        assert_eq!(errors, Some(1.0));
+    });
+}
+
+#[test]
+fn a_callback_cannot_ask_for_a_scrape_and_so_cannot_wait_for_itself() {
+    let telemetry = Arc::new(telemetry());
+    let inner = Arc::clone(&telemetry);
+    let (answer, answers) = std::sync::mpsc::channel();
+    let answer = std::sync::Mutex::new(answer);
+    telemetry
+        .meter("m")
+        .u64_observable_gauge("curious")
+        .with_callback(move |observer| {
+            let _ = answer.lock().unwrap().send(inner.scrape());
+            observer.observe(1, &[]);
+        })
+        .build();
+    assert_eq!(value(&telemetry, "curious"), Some(1.0));
+    let error = answers.recv().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "failed to collect the metrics: a callback cannot ask for a scrape");
+}
+
+/// Counts log events with a metric, as bridges from `tracing` do, and so builds instruments while something is logged.
+struct CountsEvents(barograph::GuardedMeterProvider);
+
+impl tracing::Subscriber for CountsEvents {
+    /// The SDK logs while it holds locks of its own; we do not.
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("barograph")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.meter("log").u64_counter("log.events").build().add(1, &[]);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn whoever_takes_a_warning_may_build_an_instrument_meanwhile() {
+    let telemetry = telemetry();
+    tracing::subscriber::with_default(CountsEvents(telemetry.meter_provider().clone()), || {
+        telemetry.meter("m").u64_counter("not a name").build();
+    });
+    assert!(value(&telemetry, "log_events_total") >= Some(1.0));
+    assert_eq!(telemetry.verify().unwrap_err().problems.len(), 1);
+}
+
+#[test]
+fn one_name_declared_twice_and_not_alike_is_said() {
+    const PLAIN: barograph::CounterSpec = barograph::CounterSpec::new("w.jobs", "{job}", "Jobs.");
+    const TYPED: barograph::CounterSpec<crate::instruments::Api> =
+        barograph::CounterSpec::new("w.jobs", "{job}", "Jobs.");
+    const FINE: barograph::HistogramSpec = barograph::HistogramSpec::new("w.time", "s", "Time.").buckets(&[1.0, 2.0]);
+    const COARSE: barograph::HistogramSpec = barograph::HistogramSpec::new("w.time", "s", "Time.").buckets(&[60.0]);
+
+    let telemetry = telemetry();
+    let meter = telemetry.meter("w");
+    let _handles = (meter.counter(&PLAIN), meter.counter(&PLAIN), meter.histogram(&FINE), meter.histogram(&FINE));
+    telemetry.verify().unwrap();
+    let _handles = (meter.counter(&TYPED), meter.histogram(&COARSE));
+    meter.u64_counter("w.jobs").with_unit("{task}").with_description("Jobs.").build();
+    let error = telemetry.verify().unwrap_err().to_string();
+    for difference in ["different attributes", "different buckets", "different kind, unit, description or number type"]
+    {
+        assert!(error.contains(difference), "{difference}: {error}");
+    }
+    assert!(error.contains("`w.jobs` of meter `w` is declared twice"), "{error}");
 }
 
 #[test]

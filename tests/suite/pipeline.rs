@@ -1,6 +1,6 @@
 //! Starting, every runtime, both registries, and the end.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -119,6 +119,75 @@ fn shutdown_keeps_its_deadline_although_a_callback_never_returns() {
     let error = telemetry.shutdown(Duration::from_millis(100)).unwrap_err();
     assert!(started.elapsed() < DEADLINE / 2, "{:?}", started.elapsed());
     assert_eq!(error.to_string(), "a scrape in flight did not end within the 100ms given, its connection was closed");
+}
+
+#[test]
+fn a_deadline_of_for_ever_is_one() {
+    let telemetry = builder().start().unwrap();
+    telemetry.shutdown(Duration::MAX).unwrap();
+}
+
+#[test]
+fn handles_and_the_pipeline_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Telemetry>();
+    shared::<barograph::GuardedMeterProvider>();
+    shared::<barograph::ScrapeService>();
+    shared::<barograph::Counter>();
+    shared::<barograph::UpDownCounter>();
+    shared::<barograph::Gauge>();
+    shared::<barograph::Histogram>();
+    shared::<barograph::KeyedGauge<()>>();
+    shared::<barograph::Registration>();
+    shared::<barograph::Timer>();
+    shared::<barograph::InFlight>();
+    shared::<StartError>();
+}
+
+#[test]
+fn shutdown_lets_a_slow_reader_have_the_whole_page() {
+    let telemetry = builder().start().unwrap();
+    let counter = telemetry.meter("m").u64_counter("large").build();
+    for n in 0..1_900 {
+        counter.add(1, &[KeyValue::new("n", n), KeyValue::new("text", "x".repeat(8_000))]);
+    }
+    let address = telemetry.local_addr().unwrap();
+    let mut scrape = TcpStream::connect(address).unwrap();
+    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    // The answer has begun, and is far larger than what sockets hold.
+    let mut answer = vec![0; 1_000];
+    scrape.read_exact(&mut answer).unwrap();
+    let shutdown = std::thread::spawn(move || telemetry.shutdown(DEADLINE));
+    wait_until("the socket is closed to new connections", || TcpStream::connect(address).is_err());
+    scrape.set_read_timeout(Some(DEADLINE)).unwrap();
+    scrape.read_to_end(&mut answer).unwrap();
+    shutdown.join().unwrap().unwrap();
+    let head = String::from_utf8_lossy(&answer[..1_000]).into_owned();
+    let length: usize = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .and_then(|n| n.trim().parse().ok())
+        .unwrap();
+    let body = head.find("\r\n\r\n").unwrap() + 4;
+    assert_eq!(answer.len() - body, length);
+    assert!(length > 15_000_000);
+}
+
+#[test]
+fn a_registry_can_be_exported_to_again_once_the_pipeline_is_gone() {
+    let registry = Registry::new();
+    let start = || Telemetry::builder("suite").without_endpoint().export_to_registry(registry.clone()).start();
+    for _ in 0..2 {
+        let telemetry = start().unwrap();
+        telemetry.meter("m").u64_counter("again").build().add(1, &[]);
+        assert!(registry.gather().iter().any(|family| family.name() == "again_total"));
+        let error = start().unwrap_err().to_string();
+        assert!(error.starts_with("failed to register the metrics with the prometheus registry: "), "{error}");
+        telemetry.shutdown(DEADLINE).unwrap();
+        assert!(registry.gather().is_empty());
+    }
+    drop(start().unwrap());
+    assert!(start().is_ok());
 }
 
 #[test]

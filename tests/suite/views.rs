@@ -94,6 +94,36 @@ fn two_views_make_two_streams() {
 }
 
 #[test]
+fn a_view_that_drops_an_instrument_drops_it_whatever_the_others_say() {
+    let drop = || View::of("worker.*").dropped();
+    let limit = || View::of("*").of_kind(Kind::Counter).with_cardinality_limit(10);
+    let rename = || View::of("worker.jobs").with_name("renamed");
+    for views in [[drop(), limit(), rename()], [rename(), limit(), drop()]] {
+        let telemetry = with(views);
+        telemetry.meter("m").u64_counter("worker.jobs").build().add(1, &[]);
+        telemetry.verify().unwrap();
+        let page = telemetry.scrape().unwrap();
+        assert!(!page.contains("worker_jobs") && !page.contains("renamed"), "{page}");
+    }
+}
+
+#[test]
+fn a_later_view_is_an_exception_from_an_earlier_one() {
+    let telemetry = with([
+        View::of("*").of_kind(Kind::Histogram).with_buckets([1.0, 2.0]).with_cardinality_limit(100),
+        View::of("worker.duration").with_buckets([42.0]),
+    ]);
+    let meter = telemetry.meter("m");
+    meter.histogram(&DURATION).record(1.5, ());
+    meter.f64_histogram("other").build().record(1.5, &[]);
+    telemetry.verify().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(find(&page, "worker_duration_seconds_bucket{le=\"42\"}"), Some(1.0), "{page}");
+    assert_eq!(find(&page, "worker_duration_seconds_bucket{le=\"2\"}"), None);
+    assert_eq!(find(&page, "other_bucket{le=\"2\"}"), Some(1.0));
+}
+
+#[test]
 fn impossible_views_stop_the_start_and_idle_ones_the_verification() {
     let start = |view| Telemetry::builder("suite").without_endpoint().with_view(view).start().unwrap_err().to_string();
     assert_eq!(

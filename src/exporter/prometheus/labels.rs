@@ -5,6 +5,7 @@
 //! fills its values in.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
 use prometheus::proto::LabelPair;
@@ -85,6 +86,8 @@ pub(super) struct Shapes<'a, 'n> {
     scope: &'a [(String, String)],
     names: &'n mut LabelNames,
     shapes: Vec<Shape<'a>>,
+    by_keys: HashMap<Vec<&'a str>, usize>,
+    last: usize,
 }
 
 /// The labels of points with these keys in this order.
@@ -92,6 +95,9 @@ struct Shape<'a> {
     keys: Vec<&'a str>,
     labels: Vec<(u32, Source)>,
 }
+
+/// So many shapes are looked at one by one before a map is asked, which needs the keys in a list.
+const FEW_SHAPES: usize = 4;
 
 /// Where a label's value comes from.
 enum Source {
@@ -106,7 +112,7 @@ enum Source {
 impl<'a, 'n> Shapes<'a, 'n> {
     pub(super) fn new(kind: FamilyKind, scope: Option<&'a ScopeLabels>, names: &'n mut LabelNames) -> Self {
         let scope = scope.map_or(&[][..], |scope| &scope.0);
-        Self { kind, scope, names, shapes: Vec::new() }
+        Self { kind, scope, names, shapes: Vec::new(), by_keys: HashMap::new(), last: 0 }
     }
 
     /// Appends the labels of a point, sorted by name.
@@ -119,26 +125,41 @@ impl<'a, 'n> Shapes<'a, 'n> {
             let mut keys = shape.keys.iter();
             pairs().all(|pair| keys.next() == Some(&pair.key())) && keys.next().is_none()
         };
-        let index = match self.shapes.iter().position(fits) {
+        // Nearly always the shape of the point before, or the other of two: the SDK keeps attributes as they came and
+        // sorted.
+        let last = self.shapes.get(self.last).filter(|shape| fits(shape)).map(|_| self.last);
+        self.last = match last.or_else(|| self.shapes.iter().take(FEW_SHAPES).position(fits)) {
             Some(index) => index,
-            None => {
-                let shape = self.shape(pairs().map(|pair| pair.key()).collect());
-                self.shapes.push(shape);
-                self.shapes.len() - 1
-            }
+            None => self.find(pairs().map(|pair| pair.key()).collect()),
         };
         let scope = self.scope;
-        labels.extend(
-            self.shapes[index]
-                .labels
-                .iter()
-                .map(|(name, source)| Label { name: *name, value: source.value(pairs, scope) }),
-        );
+        let all = self.shapes[self.last]
+            .labels
+            .iter()
+            .map(|(name, source)| Label { name: *name, value: source.value(pairs, scope) });
+        // To Prometheus an empty value is no label at all.
+        labels.extend(all.filter(|label| !label.value.is_empty()));
+    }
+
+    /// The shape of these keys, made if it is new.
+    fn find(&mut self, keys: Vec<&'a str>) -> usize {
+        if let Some(&index) = self.by_keys.get(&keys) {
+            return index;
+        }
+        let shape = self.shape(keys.clone());
+        self.shapes.push(shape);
+        self.by_keys.insert(keys, self.shapes.len() - 1);
+        self.shapes.len() - 1
     }
 
     fn shape(&mut self, keys: Vec<&'a str>) -> Shape<'a> {
-        let attributes =
-            keys.iter().enumerate().map(|(index, &key)| (label_name(key, self.kind), key, Source::Attribute(index)));
+        // Of a key that stands twice the SDK means the first, whichever of its copies of the attributes we are given.
+        let first_of_its_name = |&(index, key): &(usize, &&str)| !keys[..index].contains(key);
+        let attributes = keys
+            .iter()
+            .enumerate()
+            .filter(first_of_its_name)
+            .map(|(index, &key)| (label_name(key, self.kind), key, Source::Attribute(index)));
         let scope = self
             .scope
             .iter()

@@ -94,16 +94,20 @@ pub(super) fn count_points(data: &AggregatedMetrics) -> usize {
     }
 }
 
-/// The value of a metric of a merged registry.
+/// The value of a metric of a merged registry; `None` for a histogram whose bounds do not ascend.
 #[expect(deprecated, reason = "a collector of the caller's own can still be untyped")]
-pub(super) fn registry_value(kind: FamilyKind, metric: &proto::Metric) -> Value<'_> {
-    match kind {
+pub(super) fn registry_value(kind: FamilyKind, metric: &proto::Metric) -> Option<Value<'_>> {
+    Some(match kind {
         FamilyKind::Counter => Value::Number(Number::Float(metric.get_counter().get_value())),
         FamilyKind::Gauge => Value::Number(Number::Float(metric.get_gauge().get_value())),
         FamilyKind::Untyped => Value::Number(Number::Float(metric.get_untyped().get_value())),
-        FamilyKind::Histogram => Value::RegistryHistogram(metric.get_histogram()),
+        FamilyKind::Histogram => {
+            let histogram = metric.get_histogram();
+            let ascends = histogram.get_bucket().is_sorted_by(|a, b| a.upper_bound() < b.upper_bound());
+            return ascends.then_some(Value::RegistryHistogram(histogram));
+        }
         FamilyKind::Summary => Value::RegistrySummary(metric.get_summary()),
-    }
+    })
 }
 
 /// Hands values to an encoder; keeps the lists that a histogram needs from one to the next.
