@@ -377,7 +377,7 @@ impl Error for ScrapeError {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// A scrape or its callbacks were still running when the deadline came; connections were closed.
+    /// A scrape or its callbacks were still running when the deadline came, and were abandoned.
     Deadline {
         /// The deadline.
         after: Duration,
@@ -393,7 +393,7 @@ impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline { after } => {
-                write!(f, "a scrape in flight did not end within the {after:?} given, its connection was closed")
+                write!(f, "a scrape in flight did not end within the {after:?} given and was abandoned")
             }
             Self::Sdk { .. } => f.write_str("failed to shut the metrics SDK down"),
         }

@@ -135,7 +135,6 @@ impl Telemetry {
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
         let deadline = deadline.min(FOR_EVER);
         let end = Instant::now() + deadline;
-        self.exported = None;
         let drained = self.server.take().is_none_or(|server| server.stop(deadline));
         let ended = self.end_sdk();
         let left = end.saturating_duration_since(Instant::now()).max(GRACE);
@@ -146,14 +145,15 @@ impl Telemetry {
         }
     }
 
-    /// Ends the SDK on a thread of its own: it waits for a collection under way, and so for every callback, for as long
-    /// as that takes.
-    fn end_sdk(&self) -> mpsc::Receiver<OTelSdkResult> {
+    /// Leaves the caller's registry and ends the SDK, on a thread of its own: both wait for a collection under way, and
+    /// so for every callback, for as long as that takes.
+    fn end_sdk(&mut self) -> mpsc::Receiver<OTelSdkResult> {
         self.service.gatherer().shut_down();
         let (done, ended) = mpsc::channel();
-        let sdk = self.sdk.clone();
+        let (sdk, exported) = (self.sdk.clone(), self.exported.take());
         // Without a thread nothing ends the SDK, and the caller is told so by the deadline.
         let _ = runtime::spawn("barograph-shutdown", move || {
+            drop(exported);
             let _ = done.send(sdk.shutdown());
         });
         ended
@@ -163,16 +163,15 @@ impl Telemetry {
 /// What is as good as no deadline, and can be added to a point in time.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What even a deadline of nothing leaves the SDK to end in.
+/// What even a deadline of nothing, or a drop, leaves the SDK to end in.
 const GRACE: Duration = Duration::from_millis(100);
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         self.server = None;
-        self.exported = None;
         // After `shutdown` there is nothing left to end.
         if !self.service.gatherer().is_shut_down() {
-            self.end_sdk();
+            let _ = self.end_sdk().recv_timeout(GRACE);
         }
     }
 }

@@ -69,7 +69,7 @@ impl PrometheusExporter {
         }
         let scopes: Vec<&InstrumentationScope> = data.scope_metrics().map(|scope| scope.scope()).collect();
         let scope_labels: Vec<ScopeLabels> = scopes.iter().map(|scope| ScopeLabels::new(scope)).collect();
-        let entries = self.entries(data, merged);
+        let entries = self.entries(data, &scopes, merged);
 
         // What the histograms and summaries so far call their series.
         let mut series_names: HashSet<String> = HashSet::new();
@@ -110,9 +110,13 @@ impl PrometheusExporter {
     }
 
     /// Every metric under its scraped name, in the order in which they are written.
-    fn entries<'a>(&mut self, data: &'a ResourceMetrics, merged: &'a [MetricFamily]) -> Vec<Entry<'a>> {
+    fn entries<'a>(
+        &mut self,
+        data: &'a ResourceMetrics,
+        scopes: &[&InstrumentationScope],
+        merged: &'a [MetricFamily],
+    ) -> Vec<Entry<'a>> {
         let mut entries = Vec::new();
-        let scopes: Vec<&InstrumentationScope> = data.scope_metrics().map(|scope| scope.scope()).collect();
         if !data.resource().is_empty() {
             entries.push(Entry {
                 name: TARGET_INFO.into(),

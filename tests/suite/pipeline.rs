@@ -118,7 +118,7 @@ fn shutdown_keeps_its_deadline_although_a_callback_never_returns() {
     let started = Instant::now();
     let error = telemetry.shutdown(Duration::from_millis(100)).unwrap_err();
     assert!(started.elapsed() < DEADLINE / 2, "{:?}", started.elapsed());
-    assert_eq!(error.to_string(), "a scrape in flight did not end within the 100ms given, its connection was closed");
+    assert_eq!(error.to_string(), "a scrape in flight did not end within the 100ms given and was abandoned");
 }
 
 #[test]
@@ -188,6 +188,22 @@ fn a_registry_can_be_exported_to_again_once_the_pipeline_is_gone() {
     }
     drop(start().unwrap());
     assert!(start().is_ok());
+}
+
+#[test]
+fn shutdown_keeps_its_deadline_although_the_callers_own_gathering_is_stuck() {
+    let registry = Registry::new();
+    let telemetry =
+        Telemetry::builder("suite").without_endpoint().export_to_registry(registry.clone()).start().unwrap();
+    let (release, entered) = gate(&telemetry);
+    let gathering = std::thread::spawn(move || registry.gather());
+    entered.recv_timeout(DEADLINE).unwrap();
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(telemetry.shutdown(Duration::from_millis(100))));
+    let error = end.recv_timeout(DEADLINE / 2).expect("it ends while the callback is stuck").unwrap_err();
+    assert!(matches!(error, barograph::ShutdownError::Deadline { .. }), "{error}");
+    drop(release);
+    gathering.join().unwrap();
 }
 
 #[test]
