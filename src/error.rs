@@ -149,6 +149,13 @@ pub enum ViewError {
         /// The upper bounds.
         bounds: Vec<f64>,
     },
+    /// A histogram cannot have so many exponential buckets.
+    ImpossibleSize {
+        /// The view's name pattern.
+        view: String,
+        /// How many were asked for.
+        max_buckets: u32,
+    },
     /// The cardinality limit is 0.
     NoSeries {
         /// The view's name pattern.
@@ -184,6 +191,10 @@ impl fmt::Display for ViewError {
             Self::ImpossibleBuckets { view, bounds } => write!(
                 f,
                 "the view of `{view}` sets impossible buckets {bounds:?}: bounds are finite and ascend, none stands twice"
+            ),
+            Self::ImpossibleSize { view, max_buckets } => write!(
+                f,
+                "the view of `{view}` sets at most {max_buckets} exponential buckets: 2 are the fewest and 1,000 the most, 160 is usual"
             ),
             Self::NoSeries { view } => write!(
                 f,
@@ -352,6 +363,11 @@ pub enum ScrapeError {
         /// What the SDK said.
         reason: String,
     },
+    /// As many pages are on their way as can be at once.
+    Busy {
+        /// How many.
+        pages: usize,
+    },
     /// Collecting took longer than the endpoint waits.
     TimedOut {
         /// How long the endpoint waited.
@@ -364,6 +380,9 @@ impl fmt::Display for ScrapeError {
         match self {
             Self::ShutDown => f.write_str("the metrics pipeline is shut down"),
             Self::Collect { reason } => write!(f, "failed to collect the metrics: {reason}"),
+            Self::Busy { pages } => {
+                write!(f, "{pages} pages are on their way already: ask again when scrapers have read theirs")
+            }
             Self::TimedOut { after } => {
                 write!(f, "failed to collect the metrics within {after:?}: an observable's callback is slow or stuck")
             }

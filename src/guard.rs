@@ -31,7 +31,7 @@ use crate::instrument::{Drain, declared_attributes, take_cells, take_finished, w
 use crate::self_metrics::{Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
 use crate::view::{DRAIN_SCOPE, Views, is_strictly_ascending};
-pub(crate) use catalogue::Catalogue;
+pub(crate) use catalogue::{Catalogue, Scraped};
 use catalogue::{Declared, Instrument};
 
 /// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
@@ -50,7 +50,12 @@ struct Shared {
 }
 
 impl GuardedMeterProvider {
-    pub(crate) fn new(sdk: SdkMeterProvider, views: Arc<Views>, self_metrics: Arc<SelfMetrics>) -> Self {
+    pub(crate) fn new(
+        sdk: SdkMeterProvider,
+        views: Arc<Views>,
+        scraped: Scraped,
+        self_metrics: Arc<SelfMetrics>,
+    ) -> Self {
         let cells = Arc::new(Cells::default());
         let drained = Arc::clone(&cells);
         // Callbacks are what every collection of every reader begins with. This one observes nothing, so its instrument
@@ -59,7 +64,7 @@ impl GuardedMeterProvider {
             sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(move |_| drained.drain()).build()
         });
         let callbacks = Mutex::new(HashMap::new());
-        let shared = Shared { catalogue: Catalogue::new(views), self_metrics, callbacks, cells };
+        let shared = Shared { catalogue: Catalogue::new(views, scraped), self_metrics, callbacks, cells };
         Self { sdk, shared: Arc::new(shared) }
     }
 
@@ -388,6 +393,7 @@ impl InstrumentProvider for Refused {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::Naming;
     use crate::instrument::finish_callback;
 
     struct Nowhere;
@@ -422,7 +428,12 @@ mod tests {
         let sdk = SdkMeterProvider::builder().build();
         let views = Arc::new(Views::new(Vec::new()).unwrap());
         let self_metrics = Arc::new(SelfMetrics::new(&sdk));
-        let provider = GuardedMeterProvider::new(sdk, views, self_metrics);
+        let provider = GuardedMeterProvider::new(
+            sdk,
+            views,
+            Scraped { naming: Naming::default(), scope_info: true },
+            self_metrics,
+        );
         let kept: Vec<_> = (0..3).map(|_| provider.meter("m").counter(&COUNTED)).collect();
         for _ in 0..1_000 {
             drop(provider.meter("m").counter(&COUNTED));

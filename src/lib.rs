@@ -82,9 +82,10 @@ pub use spec::{
 #[cfg(feature = "prometheus")]
 pub use {
     error::{InstrumentName, Problem, ScrapeError, ShutdownError, StartError, VerifyError, ViewError},
+    exposition::TranslationStrategy,
     guard::GuardedMeterProvider,
     pipeline::{Telemetry, TelemetryBuilder},
-    scrape::ScrapeService,
+    scrape::{ScrapeBody, ScrapeService},
     view::View,
 };
 

@@ -14,13 +14,16 @@ use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMete
 use prometheus::Registry;
 
 use crate::error::{ScrapeError, ShutdownError, StartError, VerifyError};
-use crate::exporter::{ExportedRegistry, MergedRegistry, PrometheusExporter, is_same_registry};
-use crate::guard::GuardedMeterProvider;
+use crate::exporter::{
+    Asked, ExportedRegistry, MergedRegistry, PrometheusExporter, PrometheusOptions, ResourceLabels, is_same_registry,
+};
+use crate::exposition::{Naming, TranslationStrategy};
+use crate::guard::{GuardedMeterProvider, Scraped};
 use crate::resource::resource;
 use crate::runtime;
-use crate::scrape::{Collector, Endpoint, Gatherer, ScrapeService, Server};
+use crate::scrape::{Collector, Compression, Endpoint, Gatherer, Request, ScrapeService, Server};
 use crate::self_metrics::SelfMetrics;
-use crate::view::{View, Views};
+use crate::view::{Pattern, View, Views};
 
 /// Where the specification of the Prometheus exporter wants it: on loopback, at port 9464.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
@@ -61,6 +64,13 @@ impl Telemetry {
             address: Some(DEFAULT_ADDRESS.to_owned()),
             path: DEFAULT_PATH.to_owned(),
             views: Vec::new(),
+            prometheus: PrometheusOptions {
+                naming: Naming::default(),
+                target_info: true,
+                scope_info: true,
+                resource_labels: ResourceLabels::default(),
+                created_series: false,
+            },
             merged: None,
             export_to: None,
         }
@@ -103,9 +113,10 @@ impl Telemetry {
     ///
     /// When collecting fails, and always inside a callback: an empty page always means that there are no metrics.
     pub fn scrape(&self) -> Result<String, ScrapeError> {
-        let page = self.service.gatherer().page_blocking()?;
+        let request = Request { asked: Asked::default(), compression: Compression::None };
+        let page = self.service.gatherer().page_blocking(request)?;
         // The encoder writes nothing but UTF-8.
-        Ok(String::from_utf8_lossy(&page).into_owned())
+        Ok(String::from_utf8(page).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     /// Says whether every instrument built so far, and every view, does what it was meant to.
@@ -187,6 +198,7 @@ pub struct TelemetryBuilder {
     address: Option<String>,
     path: String,
     views: Vec<View>,
+    prometheus: PrometheusOptions,
     merged: Option<Registry>,
     export_to: Option<Registry>,
 }
@@ -220,6 +232,61 @@ impl TelemetryBuilder {
     /// Adds a view. Where several match, later ones are exceptions from earlier ones: see [`View`].
     pub fn with_view(mut self, view: View) -> Self {
         self.views.push(view);
+        self
+    }
+
+    /// How names are translated for a scrape. Defaults to
+    /// [`UnderscoreEscapingWithSuffixes`](TranslationStrategy::UnderscoreEscapingWithSuffixes).
+    pub fn with_translation_strategy(mut self, strategy: TranslationStrategy) -> Self {
+        self.prometheus.naming.strategy = strategy;
+        self
+    }
+
+    /// Puts `namespace_` before the scraped name of every metric but `target_info` and those of a merged registry, whose
+    /// names are final. Defaults to nothing.
+    pub fn with_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.prometheus.naming.namespace = namespace.into();
+        self
+    }
+
+    /// Leaves out `target_info`, which says with the resource's attributes as labels who is measured.
+    pub fn without_target_info(mut self) -> Self {
+        self.prometheus.target_info = false;
+        self
+    }
+
+    /// Leaves out the labels that say which meter a point belongs to, `otel_scope_name` and its like. Metrics of two
+    /// meters that have one name are one metric then, and of their points with the same labels one is shown.
+    pub fn without_scope_info(mut self) -> Self {
+        self.prometheus.scope_info = false;
+        self
+    }
+
+    /// Makes attributes of the resource labels of every point, besides those of `target_info`: those whose keys match
+    /// `included` but not `excluded`. `*` stands for any characters and `?` for one; case matters. Defaults to none:
+    /// each is a label more on every series, and a join with `target_info` has them all.
+    ///
+    /// ```
+    /// use barograph::Telemetry;
+    ///
+    /// let builder = Telemetry::builder("checkout").with_resource_labels(["service.*"], ["service.instance.id"]);
+    /// ```
+    pub fn with_resource_labels<P: Into<String>, Q: Into<String>>(
+        mut self,
+        included: impl IntoIterator<Item = P>,
+        excluded: impl IntoIterator<Item = Q>,
+    ) -> Self {
+        self.prometheus.resource_labels = ResourceLabels {
+            included: included.into_iter().map(|pattern| Pattern::of_keys(pattern.into())).collect(),
+            excluded: excluded.into_iter().map(|pattern| Pattern::of_keys(pattern.into())).collect(),
+        };
+        self
+    }
+
+    /// Shows in OpenMetrics when counters and histograms began to count, in a `_created` series for each. Off by
+    /// default, because it is one series more for each; protobuf says it without a series, always.
+    pub fn with_created_series(mut self) -> Self {
+        self.prometheus.created_series = true;
         self
     }
 
@@ -268,13 +335,14 @@ impl TelemetryBuilder {
         }
         let sdk = views.install(builder).build();
         let self_metrics = Arc::new(SelfMetrics::new(&sdk));
-        let provider = GuardedMeterProvider::new(sdk.clone(), views, Arc::clone(&self_metrics));
+        let scraped = Scraped { naming: self.prometheus.naming.clone(), scope_info: self.prometheus.scope_info };
+        let provider = GuardedMeterProvider::new(sdk.clone(), views, scraped, Arc::clone(&self_metrics));
 
-        let exporter = PrometheusExporter::new(Arc::clone(&self_metrics));
+        let exporter = PrometheusExporter::new(self.prometheus, Arc::clone(&self_metrics));
         let merged = self.merged.map(|registry| MergedRegistry::new(registry, self_metrics));
         let thread = |name| move |source| StartError::Thread { name, source };
-        let collector = Collector::new(reader, exporter, merged, provider.clone());
-        let gatherer = Gatherer::start(collector).map_err(thread("barograph-collect"))?;
+        let collector = Collector::new(reader, merged, provider.clone());
+        let gatherer = Gatherer::start(collector, exporter).map_err(thread("barograph-collect"))?;
         let service = ScrapeService::new(Endpoint {
             service_name: self.service_name,
             path: self.path,

@@ -27,7 +27,7 @@ attribute! {
         Conflict = "conflict",
         Duplicate = "duplicate",
         InvalidName = "invalid_name",
-        Unsupported = "unsupported",
+        InvalidValue = "invalid_value",
     }
 }
 

@@ -3,5 +3,5 @@
 mod prometheus;
 mod registry;
 
-pub(crate) use self::prometheus::PrometheusExporter;
+pub(crate) use self::prometheus::{Asked, PrometheusExporter, PrometheusOptions, ResourceLabels};
 pub(crate) use self::registry::{ExportedRegistry, MergedRegistry, is_same_registry};

@@ -1,181 +1,290 @@
 //! The walk from collected data to an exposition encoder.
 //!
-//! One pass finds the families: every metric with its scraped name, sorted. A second pass takes them one after the
-//! other: labels are translated, points sorted, and what Prometheus could not read is left out and counted.
+//! One pass finds the families: every metric under its scraped name, sorted. A second pass takes them one after the
+//! other, translates labels, puts the points in order, and hands one point at a time to the encoder. What Prometheus could
+//! not read is left out and counted. Nothing is kept of a point once it is written, so a page of any size needs no more
+//! memory than a small one.
 //!
 //! The rules, where metrics meet under one scraped name:
 //!
 //! - The order is by original name, then by meter; the metrics of a merged registry come last. It never changes, so the
 //!   same metric wins in every scrape.
 //! - A metric of another type than the first one is dropped, and so is one whose name is a series of a histogram.
-//! - Of several descriptions the first is kept; the points of all of them are.
+//! - Of several descriptions and units the first is kept; the points of all of them are.
 //! - Of points with the same labels the first is kept. (Of one metric's own points whose attributes differ in nothing
 //!   but the type of a value, which comes first is the SDK's map order.)
 //!
 //! Specification: "OTLP Metric points to Prometheus" in "Prometheus and OpenMetrics compatibility".
 
 mod labels;
-mod points;
-mod sample;
+mod order;
+mod series;
+mod value;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
-use prometheus::proto::{MetricFamily, MetricType};
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use prometheus::proto::MetricFamily;
 
 use crate::exposition::{
-    Encoder, Family, FamilyKind, LabelNames, NameKind, Number, TARGET_INFO, is_family_name, metric_name,
+    Encoder, Escaping, Family, FamilyEnd, FamilyKind, Format, LabelNames, MetricName, Naming, OpenMetricsEncoder, Out,
+    ProtobufEncoder, Syntax, TARGET_INFO, TextEncoder, is_family_name, open_metrics_name,
 };
 use crate::self_metrics::{DropReason, SelfMetrics};
-use labels::{ScopeLabels, Shapes};
-use points::Points;
-use sample::{Samples, Value, count_points, push_metric, registry_value};
+use crate::view::Pattern;
+use labels::FixedLabels;
+use order::Orders;
+use series::{Members, Series};
+use value::Values;
 
-/// Label names and scraped names that one program can have before the caches begin anew. Names come from code; more of
-/// them than this means that somebody makes them at run time, and they must not pile up.
-const MAX_CACHED_NAMES: usize = 10_000;
+/// Metrics that are warned about by name. More of them than this means that somebody makes names at run time, and they
+/// must not pile up.
+const MAX_WARNED: usize = 10_000;
 
-/// Walks collected data into an encoder. Keeps what does not change between scrapes: translated names.
+/// Label names of one page before they begin anew. Attribute keys come from code, and there are few.
+const MAX_LABEL_NAMES: usize = 10_000;
+
+/// What a page shows and how it names it. Specification: "Configuration" of the Prometheus exporter.
+#[derive(Debug)]
+pub(crate) struct PrometheusOptions {
+    pub(crate) naming: Naming,
+    pub(crate) target_info: bool,
+    pub(crate) scope_info: bool,
+    /// Which attributes of the resource are labels of every point.
+    pub(crate) resource_labels: ResourceLabels,
+    /// Whether OpenMetrics shows when series began, in series of their own.
+    pub(crate) created_series: bool,
+}
+
+/// Which attributes of the resource are labels of every point: those included and not excluded.
+#[derive(Debug, Default)]
+pub(crate) struct ResourceLabels {
+    pub(crate) included: Vec<Pattern>,
+    pub(crate) excluded: Vec<Pattern>,
+}
+
+impl ResourceLabels {
+    fn contains(&self, key: &str) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(key));
+        any(&self.included) && !any(&self.excluded)
+    }
+}
+
+/// What one scraper asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) format: Format,
+    /// The families that are shown, by their name or by that of one of their series; all of them if there are none.
+    pub(crate) names: Vec<String>,
+}
+
+impl Asked {
+    /// Whether a family is asked for. `translated` is its name before it was escaped.
+    fn includes(&self, translated: &str, name: &str, kind: FamilyKind) -> bool {
+        let is_called = |asked: &str, name: &str| {
+            asked == name
+                || open_metrics_name(name, kind).0 == asked
+                || asked.strip_prefix(name).is_some_and(|suffix| series_suffixes(kind).contains(&suffix))
+        };
+        self.names.is_empty() || self.names.iter().any(|asked| is_called(asked, name) || is_called(asked, translated))
+    }
+}
+
+/// What the names of a family's series add to its own.
+fn series_suffixes(kind: FamilyKind) -> &'static [&'static str] {
+    match kind {
+        FamilyKind::Histogram => &["_bucket", "_sum", "_count", "_created"],
+        FamilyKind::Summary => &["_sum", "_count", "_created"],
+        FamilyKind::Counter | FamilyKind::Gauge | FamilyKind::Info | FamilyKind::Untyped => &[],
+    }
+}
+
+/// Walks collected data into an encoder.
+#[derive(Debug)]
 pub(crate) struct PrometheusExporter {
+    options: PrometheusOptions,
     self_metrics: Arc<SelfMetrics>,
-    label_names: LabelNames,
-    metric_names: MetricNames,
     /// The order of each family's points in the scrape before.
-    orders: HashMap<Arc<str>, Vec<u32>>,
-    warned: HashSet<(Box<str>, &'static str)>,
+    orders: Mutex<Orders>,
+    warned: Mutex<HashSet<(Box<str>, &'static str)>>,
 }
 
 impl PrometheusExporter {
-    pub(crate) fn new(self_metrics: Arc<SelfMetrics>) -> Self {
-        Self {
-            self_metrics,
-            label_names: LabelNames::default(),
-            metric_names: MetricNames::default(),
-            orders: HashMap::new(),
-            warned: HashSet::new(),
+    pub(crate) fn new(options: PrometheusOptions, self_metrics: Arc<SelfMetrics>) -> Self {
+        Self { options, self_metrics, orders: Mutex::default(), warned: Mutex::default() }
+    }
+
+    /// Writes what was collected from the SDK and from a merged registry, as far as it is asked for.
+    pub(crate) fn export(&self, data: &ResourceMetrics, merged: &[MetricFamily], asked: &Asked, out: &mut Out<'_>) {
+        match asked.format.syntax {
+            Syntax::Text004 | Syntax::Text100 => self.walk(data, merged, asked, TextEncoder::new(out), false),
+            Syntax::OpenMetrics001 | Syntax::OpenMetrics100 => {
+                let encoder = OpenMetricsEncoder::new(out, self.options.created_series);
+                self.walk(data, merged, asked, encoder, true);
+            }
+            Syntax::Protobuf => self.walk(data, merged, asked, ProtobufEncoder::new(out), false),
         }
     }
 
-    /// Writes everything that was collected from the SDK and from a merged registry.
-    pub(crate) fn export(&mut self, data: &ResourceMetrics, merged: &[MetricFamily], encoder: &mut impl Encoder) {
-        if self.label_names.len() > MAX_CACHED_NAMES {
-            self.label_names.clear();
-        }
-        if self.orders.len() > MAX_CACHED_NAMES {
-            self.orders.clear();
-        }
+    fn walk(
+        &self,
+        data: &ResourceMetrics,
+        merged: &[MetricFamily],
+        asked: &Asked,
+        mut encoder: impl Encoder,
+        open_metrics: bool,
+    ) {
         let scopes: Vec<&InstrumentationScope> = data.scope_metrics().map(|scope| scope.scope()).collect();
-        let scope_labels: Vec<ScopeLabels> = scopes.iter().map(|scope| ScopeLabels::new(scope)).collect();
-        let entries = self.entries(data, &scopes, merged);
-
-        // What the histograms and summaries so far call their series.
-        let mut series_names: HashSet<String> = HashSet::new();
-        let mut points = Points::default();
-        let mut samples = Samples::default();
+        let constant: Vec<_> =
+            data.resource().iter().filter(|(key, _)| self.options.resource_labels.contains(key.as_str())).collect();
+        let fixed = Fixed {
+            of_scopes: scopes
+                .iter()
+                .map(|scope| FixedLabels::new(self.options.scope_info.then_some(*scope), &constant))
+                .collect(),
+            of_registry: FixedLabels::new(None, &constant),
+            of_target: FixedLabels::default(),
+        };
+        let entries = self.entries(data, &scopes, merged, asked);
+        let mut page = Page {
+            escaping: asked.format.escaping,
+            open_metrics,
+            fixed: &fixed,
+            names: LabelNames::default(),
+            taken: HashSet::new(),
+        };
         for family in entries.chunk_by(|a, b| a.name == b.name) {
-            let first = &family[0];
-            let taken = series_names.contains(&*first.name);
-            points.clear();
-            for entry in family {
-                if taken || entry.kind != first.kind || (first.is_target() && !entry.is_target()) {
-                    self.drop_points(entry.original, entry.len(), DropReason::Conflict);
-                    continue;
-                }
-                let scope = entry.scope.map(|scope| &scope_labels[scope]);
-                let unsupported = entry.points(scope, &mut self.label_names, &mut points);
-                self.drop_points(entry.original, unsupported, DropReason::Unsupported);
+            if encoder.is_stopped() {
+                return;
             }
-            let order = self.orders.entry(Arc::clone(&first.name)).or_default();
-            let duplicates = points.sort(&self.label_names, order);
-            self.drop_points(first.original, duplicates, DropReason::Duplicate);
-            if points.is_empty() {
-                continue;
-            }
-            let mut helps = family.iter().map(|entry| entry.help).filter(|help| !help.is_empty());
-            let help = helps.next().unwrap_or_default();
-            if helps.any(|other| other != help) && self.is_first("description", first.original) {
-                tracing::warn!(metric = first.original, kept = help, "a metric has several descriptions, one is shown");
-            }
-            encoder.family(&Family { name: &first.name, help, kind: first.kind });
-            for (labels, value) in points.iter(&self.label_names) {
-                samples.write(value, labels, encoder);
-            }
-            for suffix in first.kind.series_suffixes() {
-                series_names.insert(format!("{}{suffix}", first.name));
-            }
+            self.family(family, &mut page, &mut encoder);
         }
+        if asked.names.is_empty() {
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).keep_to(&entries);
+        }
+        encoder.end();
     }
 
-    /// Every metric under its scraped name, in the order in which they are written.
+    /// Every metric that is asked for under its scraped name, in the order in which they are written.
     fn entries<'a>(
-        &mut self,
+        &self,
         data: &'a ResourceMetrics,
         scopes: &[&InstrumentationScope],
         merged: &'a [MetricFamily],
+        asked: &Asked,
     ) -> Vec<Entry<'a>> {
+        let escaping = asked.format.escaping;
         let mut entries = Vec::new();
-        if !data.resource().is_empty() {
-            entries.push(Entry {
-                name: TARGET_INFO.into(),
-                original: TARGET_INFO,
-                help: "Target metadata",
-                kind: FamilyKind::Gauge,
-                scope: None,
-                source: Source::Target(data.resource()),
-            });
+        let mut add = |translated: MetricName, original, unit, help, scope, series: Series<'a>| {
+            let shown = translated.clone().escaped(escaping, series.name_kind());
+            if asked.includes(&translated.name, &shown.name, series.kind()) {
+                entries.push(Entry { name: shown.name, unit_word: shown.unit, original, unit, help, scope, series });
+            }
+        };
+        let as_it_is = |name: &str| MetricName { name: name.to_owned(), unit: String::new() };
+        if self.options.target_info && !data.resource().is_empty() {
+            let series = Series::Target(data.resource());
+            add(as_it_is(TARGET_INFO), TARGET_INFO, "", "Target metadata", None, series);
         }
         for (index, scope) in data.scope_metrics().enumerate() {
             for metric in scope.metrics() {
-                let (name_kind, kind) = kinds(metric.data());
-                match self.metric_names.get(metric.name(), metric.unit(), name_kind) {
-                    Some(name) => entries.push(Entry {
-                        name,
-                        original: metric.name(),
-                        help: metric.description(),
-                        kind,
-                        scope: Some(index),
-                        source: Source::Sdk(metric),
-                    }),
-                    None => self.drop_points(metric.name(), count_points(metric.data()), DropReason::InvalidName),
+                let series = Series::sdk(metric.data());
+                let (name, unit) = (metric.name(), metric.unit());
+                match self.options.naming.metric(name, unit, series.name_kind()) {
+                    Some(translated) => add(translated, name, unit, metric.description(), Some(index), series),
+                    None => self.drop_points(name, series.len(), DropReason::InvalidName),
                 }
             }
         }
         for family in merged {
+            let series = Series::registry(family);
             // A collector of the caller's own may say anything.
-            if !is_family_name(family.name()) {
-                self.drop_points(family.name(), family.get_metric().len(), DropReason::InvalidName);
-                continue;
+            if is_family_name(family.name()) {
+                add(as_it_is(family.name()), family.name(), "", family.help(), None, series);
+            } else {
+                self.drop_points(family.name(), series.len(), DropReason::InvalidName);
             }
-            entries.push(Entry {
-                name: family.name().into(),
-                original: family.name(),
-                help: family.help(),
-                kind: registry_kind(family.get_field_type()),
-                scope: None,
-                source: Source::Registry(family),
-            });
         }
         entries.sort_by(|a, b| {
             let scope = |entry: &Entry<'_>| {
                 entry.scope.map(|scope| (scopes[scope].name(), scopes[scope].version(), scopes[scope].schema_url()))
             };
-            (&a.name, a.source.rank(), a.original, scope(a), a.kind.as_str(), a.unit(), a.help).cmp(&(
-                &b.name,
-                b.source.rank(),
-                b.original,
-                scope(b),
-                b.kind.as_str(),
-                b.unit(),
-                b.help,
-            ))
+            (a.name.cmp(&b.name))
+                .then_with(|| a.series.rank().cmp(&b.series.rank()))
+                .then_with(|| (a.original, scope(a)).cmp(&(b.original, scope(b))))
+                .then_with(|| (a.series.kind(), a.unit, a.help).cmp(&(b.series.kind(), b.unit, b.help)))
         });
         entries
     }
 
-    fn drop_points(&mut self, metric: &str, points: usize, reason: DropReason) {
+    /// Writes the metrics that share a name.
+    fn family(&self, entries: &[Entry<'_>], page: &mut Page<'_>, encoder: &mut impl Encoder) {
+        let first = &entries[0];
+        let kind = page.take(&first.name, first.series.kind());
+        let bounds: Vec<Vec<f64>> = entries.iter().map(|entry| entry.series.bounds()).collect();
+        let mut members = Members::new(&self.options.naming, page.escaping, kind.unwrap_or(FamilyKind::Untyped));
+        if page.names.len() > MAX_LABEL_NAMES {
+            page.names.clear();
+        }
+        for (entry, bounds) in entries.iter().zip(&bounds) {
+            let is_target = matches!(entry.series, Series::Target(_));
+            let poses = matches!(first.series, Series::Target(_)) && !is_target;
+            if kind.is_none() || entry.series.kind() != first.series.kind() || poses {
+                self.drop_points(entry.original, entry.series.len(), DropReason::Conflict);
+                continue;
+            }
+            let fixed = match (entry.scope, is_target) {
+                (Some(scope), _) => &page.fixed.of_scopes[scope],
+                (None, true) => &page.fixed.of_target,
+                (None, false) => &page.fixed.of_registry,
+            };
+            members.push(entry.series, bounds, fixed);
+        }
+        let Some(kind) = kind.filter(|_| members.len() > 0) else {
+            return;
+        };
+        let help = self.first_of(first, "description", entries.iter().map(|entry| entry.help));
+        let unit = self.first_of(first, "unit", entries.iter().map(|entry| entry.unit_word.as_str()));
+        let family = Family { name: &first.name, help, unit, kind };
+
+        let known = self.orders.lock().unwrap_or_else(PoisonError::into_inner).get(&first.name, members.len());
+        let mut values = Values::default();
+        let mut is_begun = false;
+        let mut pass = |encoder: &mut _, known| {
+            order::walk(&mut members, &mut page.names, known, |labels, value, start| {
+                if !std::mem::replace(&mut is_begun, true) {
+                    Encoder::family(encoder, &family);
+                }
+                values.write(value, labels, start, encoder);
+                !Encoder::is_stopped(encoder)
+            })
+        };
+        let walked = pass(encoder, known);
+        if walked.written > 0 && encoder.end_family() == FamilyEnd::Again {
+            // The same samples in the same order: the one that was just found right.
+            let _ = pass(encoder, walked.order.clone());
+            let _ = encoder.end_family();
+        }
+        if let Some(order) = walked.order {
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).put(&first.name, order);
+        }
+        self.drop_points(first.original, walked.duplicates, DropReason::Duplicate);
+        self.drop_points(first.original, walked.invalid, DropReason::InvalidValue);
+    }
+
+    /// The first that says something. Where another says something else, that is said once.
+    fn first_of<'a>(&self, metric: &Entry<'_>, what: &'static str, said: impl Iterator<Item = &'a str>) -> &'a str {
+        let mut said = said.filter(|text| !text.is_empty());
+        let kept = said.next().unwrap_or_default();
+        if said.any(|other| other != kept) && self.is_first(what, metric.original) {
+            tracing::warn!(metric = metric.original, kept, "a metric has several of a {what}, one is shown");
+        }
+        kept
+    }
+
+    fn drop_points(&self, metric: &str, points: usize, reason: DropReason) {
         if points == 0 {
             return;
         }
@@ -186,133 +295,72 @@ impl PrometheusExporter {
     }
 
     /// Whether this is the first time that there is something to say about a metric: logs are for people.
-    fn is_first(&mut self, what: &'static str, metric: &str) -> bool {
-        self.warned.len() < MAX_CACHED_NAMES && self.warned.insert((metric.into(), what))
+    fn is_first(&self, what: &'static str, metric: &str) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.len() < MAX_WARNED && warned.insert((metric.into(), what))
     }
 }
 
 /// One metric of one meter, or one family of a merged registry.
 struct Entry<'a> {
-    name: Arc<str>,
-    /// The name before translation.
+    /// As they are written.
+    name: String,
+    unit_word: String,
+    /// As they were before.
     original: &'a str,
+    unit: &'a str,
     help: &'a str,
-    kind: FamilyKind,
     /// The position of its meter in the collected data.
     scope: Option<usize>,
-    source: Source<'a>,
+    series: Series<'a>,
 }
 
-enum Source<'a> {
-    Target(&'a Resource),
-    Sdk(&'a Metric),
-    Registry(&'a MetricFamily),
+/// The labels that every point carries, by where it comes from.
+struct Fixed {
+    of_scopes: Vec<FixedLabels>,
+    of_registry: FixedLabels,
+    of_target: FixedLabels,
 }
 
-impl Source<'_> {
-    /// Who wins under one name: `target_info` is the exporter's own, and a registry's metrics give way to the SDK's.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Target(_) => 0,
-            Self::Sdk(_) => 1,
-            Self::Registry(_) => 2,
-        }
-    }
+/// What is known of a page while it is written.
+struct Page<'f> {
+    escaping: Escaping,
+    open_metrics: bool,
+    fixed: &'f Fixed,
+    names: LabelNames,
+    /// What the series of the families so far are called, and in OpenMetrics the families too.
+    taken: HashSet<String>,
 }
 
-impl<'a> Entry<'a> {
-    fn len(&self) -> usize {
-        match &self.source {
-            Source::Target(_) => 1,
-            Source::Sdk(metric) => count_points(metric.data()),
-            Source::Registry(family) => family.get_metric().len(),
-        }
-    }
-
-    fn is_target(&self) -> bool {
-        matches!(self.source, Source::Target(_))
-    }
-
-    fn unit(&self) -> &'a str {
-        match self.source {
-            Source::Sdk(metric) => metric.unit(),
-            Source::Target(_) | Source::Registry(_) => "",
-        }
-    }
-
-    /// Appends its points with their labels. Returns how many it cannot append.
-    fn points(&self, scope: Option<&'a ScopeLabels>, names: &mut LabelNames, points: &mut Points<'a>) -> usize {
-        let mut shapes = Shapes::new(self.kind, scope, names);
-        match self.source {
-            Source::Target(resource) => {
-                points.push(&mut shapes, || resource.iter(), Value::Number(Number::Unsigned(1)));
-                0
+impl Page<'_> {
+    /// Takes the names that a family needs. Returns the type it can have, `None` where its name is taken.
+    ///
+    /// OpenMetrics has one name space for families and their series. A counter `a_total` beside a gauge `a` would be two
+    /// families called `a` there, so it is shown as `a_total` of unknown type.
+    fn take(&mut self, name: &str, kind: FamilyKind) -> Option<FamilyKind> {
+        if !self.open_metrics {
+            if self.taken.contains(name) {
+                return None;
             }
-            Source::Sdk(metric) => push_metric(metric.data(), &mut shapes, points),
-            Source::Registry(family) => {
-                let mut unsupported = 0;
-                for metric in family.get_metric() {
-                    match registry_value(self.kind, metric) {
-                        Some(value) => points.push(&mut shapes, || metric.get_label().iter(), value),
-                        None => unsupported += 1,
-                    }
-                }
-                unsupported
+            let suffixes = series_suffixes(kind).iter().filter(|suffix| **suffix != "_created");
+            self.taken.extend(suffixes.map(|suffix| format!("{name}{suffix}")));
+            return Some(kind);
+        }
+        let otherwise = match kind {
+            FamilyKind::Counter => Some(FamilyKind::Untyped),
+            FamilyKind::Info => Some(FamilyKind::Gauge),
+            _ => None,
+        };
+        [Some(kind), otherwise].into_iter().flatten().find(|&kind| {
+            let (stem, shown) = open_metrics_name(name, kind);
+            let suffixes = if shown == FamilyKind::Counter { &["_created"] } else { series_suffixes(shown) };
+            let mut names: Vec<String> = suffixes.iter().map(|suffix| format!("{stem}{suffix}")).collect();
+            names.extend([name.to_owned(), stem.to_owned()]);
+            let is_free = !names.iter().any(|name| self.taken.contains(name));
+            if is_free {
+                self.taken.extend(names);
             }
-        }
-    }
-}
-
-/// Scraped names by instrument name, then by unit and kind.
-#[derive(Default)]
-struct MetricNames {
-    names: HashMap<Box<str>, Vec<ScrapedName>>,
-}
-
-struct ScrapedName {
-    unit: Box<str>,
-    kind: NameKind,
-    name: Option<Arc<str>>,
-}
-
-impl MetricNames {
-    fn get(&mut self, name: &str, unit: &str, kind: NameKind) -> Option<Arc<str>> {
-        if self.names.len() > MAX_CACHED_NAMES {
-            self.names.clear();
-        }
-        let known = self.names.get(name).into_iter().flatten();
-        if let Some(known) = known.into_iter().find(|known| *known.unit == *unit && known.kind == kind) {
-            return known.name.clone();
-        }
-        let scraped: Option<Arc<str>> = metric_name(name, unit, kind).map(Into::into);
-        let known = ScrapedName { unit: unit.into(), kind, name: scraped.clone() };
-        self.names.entry(name.into()).or_default().push(known);
-        scraped
-    }
-}
-
-fn kinds(data: &AggregatedMetrics) -> (NameKind, FamilyKind) {
-    fn kinds<T>(data: &MetricData<T>) -> (NameKind, FamilyKind) {
-        match data {
-            MetricData::Gauge(_) => (NameKind::Gauge, FamilyKind::Gauge),
-            MetricData::Sum(sum) if sum.is_monotonic() => (NameKind::Counter, FamilyKind::Counter),
-            MetricData::Sum(_) => (NameKind::Other, FamilyKind::Gauge),
-            MetricData::Histogram(_) | MetricData::ExponentialHistogram(_) => (NameKind::Other, FamilyKind::Histogram),
-        }
-    }
-    match data {
-        AggregatedMetrics::F64(data) => kinds(data),
-        AggregatedMetrics::U64(data) => kinds(data),
-        AggregatedMetrics::I64(data) => kinds(data),
-    }
-}
-
-fn registry_kind(kind: MetricType) -> FamilyKind {
-    match kind {
-        MetricType::COUNTER => FamilyKind::Counter,
-        MetricType::GAUGE => FamilyKind::Gauge,
-        MetricType::HISTOGRAM => FamilyKind::Histogram,
-        MetricType::SUMMARY => FamilyKind::Summary,
-        MetricType::UNTYPED => FamilyKind::Untyped,
+            is_free
+        })
     }
 }

@@ -4,13 +4,20 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::FamilyKind;
-use super::escape::underscored;
+use super::escape::{Escaping, is_label_name};
+use super::name::Naming;
 
 /// Label names by number, so that a name is translated once and not for each point of each scrape.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct LabelNames {
-    names: Vec<Box<str>>,
+    names: Vec<Name>,
     numbers: HashMap<Box<str>, u32>,
+}
+
+#[derive(Debug)]
+struct Name {
+    name: Box<str>,
+    text: Box<str>,
 }
 
 impl LabelNames {
@@ -21,13 +28,19 @@ impl LabelNames {
         }
         // A program has a few dozen label names, so the count fits.
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.names.push(name.into());
+        self.names.push(Name { name: name.into(), text: text(name).into() });
         self.numbers.insert(name.into(), number);
         number
     }
 
     pub(crate) fn name(&self, number: u32) -> &str {
-        self.names.get(number as usize).map_or("_", |name| name)
+        self.names.get(number as usize).map_or("_", |name| &name.name)
+    }
+
+    /// What stands before the value in a text format, up to the opening quote: `status="`. A name that not every
+    /// Prometheus reads is in quotes itself: `"http.method"="`.
+    pub(crate) fn text(&self, number: u32) -> &str {
+        self.names.get(number as usize).map_or("_=\"", |name| &name.text)
     }
 
     /// How many names are known.
@@ -42,34 +55,28 @@ impl LabelNames {
     }
 }
 
-/// The label name of an attribute key in a family of `kind`.
+fn text(name: &str) -> String {
+    if is_label_name(name) {
+        return format!("{name}=\"");
+    }
+    let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{name}\"=\"")
+}
+
+/// The label name of an attribute key in a family of `kind`, as it is written.
 ///
-/// Characters outside `[a-zA-Z0-9_]` become underscores, runs of them one; a leading digit gets `key_` before it, as
-/// Prometheus' own OTLP receiver writes it. A key that the format itself uses (`le` on a histogram, `quantile` on a
-/// summary) becomes `exported_le`, the way Prometheus names a label that lost against one of its own.
-pub(crate) fn label_name(key: &str, kind: FamilyKind) -> Cow<'_, str> {
-    let name = if is_plain(key) { Cow::Borrowed(key) } else { Cow::Owned(translated(key)) };
+/// A key that the format itself uses (`le` on a histogram, `quantile` on a summary) becomes `exported_le`, the way
+/// Prometheus names a label that lost against one of its own. So does `__name__`, which would be the metric's.
+pub(crate) fn label_name<'a>(key: &'a str, kind: FamilyKind, naming: &Naming, escaping: Escaping) -> Cow<'a, str> {
+    let name = match naming.label(key) {
+        Cow::Borrowed(name) => escaping.label_name(name),
+        Cow::Owned(name) => Cow::Owned(escaping.label_name(&name).into_owned()),
+    };
     match (kind, name.as_ref()) {
         (FamilyKind::Histogram, "le") => Cow::Borrowed("exported_le"),
         (FamilyKind::Summary, "quantile") => Cow::Borrowed("exported_quantile"),
+        (_, "__name__") => Cow::Borrowed("exported___name__"),
         _ => name,
-    }
-}
-
-fn is_plain(key: &str) -> bool {
-    let bytes = key.as_bytes();
-    !bytes.is_empty()
-        && !bytes[0].is_ascii_digit()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
-        && !key.contains("__")
-}
-
-fn translated(key: &str) -> String {
-    let name = underscored(key, |_| false);
-    match name.as_bytes().first() {
-        None => "_".to_owned(),
-        Some(first) if first.is_ascii_digit() => format!("key_{name}"),
-        Some(_) => name,
     }
 }
 
@@ -82,10 +89,13 @@ pub(crate) struct Label<'a> {
 }
 
 /// The labels of one sample, sorted by name, no name twice.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Labels<'a> {
     pub(crate) names: &'a LabelNames,
     pub(crate) labels: &'a [Label<'a>],
+    /// So many of the first labels are those of the sample given before this one in the same pass over the family, name
+    /// and value: an encoder that keeps what it made of them need not make it again.
+    pub(crate) same: usize,
 }
 
 impl<'a> Labels<'a> {
@@ -97,29 +107,60 @@ impl<'a> Labels<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::name::TranslationStrategy;
+
+    fn untranslated() -> Naming {
+        Naming { strategy: TranslationStrategy::NoTranslation, namespace: String::new() }
+    }
+
+    fn by_default(key: &str, kind: FamilyKind) -> Cow<'_, str> {
+        label_name(key, kind, &Naming::default(), Escaping::Underscores)
+    }
 
     #[test]
-    fn keys_become_names_that_every_prometheus_reads() {
-        for (key, name) in [
-            ("status", "status"),
-            ("http.request.method", "http_request_method"),
-            ("1abc", "key_1abc"),
-            ("a:b", "a_b"),
-            ("a..b", "a_b"),
-            ("__name__", "_name_"),
-            (".foo", "_foo"),
-            ("é", "_"),
-            ("", "_"),
+    fn the_strategy_comes_first_and_the_escaping_after_it() {
+        let gauge = FamilyKind::Gauge;
+        for (escaping, translated, untouched) in [
+            (Escaping::AllowUtf8, "key_1_a_b", "1..a_b"),
+            (Escaping::Underscores, "key_1_a_b", "___a_b"),
+            (Escaping::Dots, "key__1__a__b", "___dot__dot_a__b"),
+            (Escaping::Values, "key_1_a_b", "U___31__2e__2e_a__b"),
         ] {
-            assert_eq!(label_name(key, FamilyKind::Counter), name, "{key}");
+            assert_eq!(label_name("1..a_b", gauge, &Naming::default(), escaping), translated);
+            assert_eq!(label_name("1..a_b", gauge, &untranslated(), escaping), untouched);
         }
+        assert!(matches!(by_default("status", gauge), Cow::Borrowed(_)));
     }
 
     #[test]
     fn a_key_that_the_format_uses_itself_steps_aside() {
-        assert_eq!(label_name("le", FamilyKind::Histogram), "exported_le");
-        assert_eq!(label_name("le", FamilyKind::Counter), "le");
-        assert_eq!(label_name("quantile", FamilyKind::Summary), "exported_quantile");
+        assert_eq!(by_default("le", FamilyKind::Histogram), "exported_le");
+        assert_eq!(by_default("le", FamilyKind::Counter), "le");
+        assert_eq!(by_default("quantile", FamilyKind::Summary), "exported_quantile");
+        assert_eq!(by_default("__name__", FamilyKind::Counter), "_name_");
+        for key in ["__name__", ".-name--"] {
+            let name = label_name(key, FamilyKind::Counter, &untranslated(), Escaping::Underscores);
+            assert_eq!(name, "exported___name__", "{key}");
+        }
+        let name = label_name("__name__", FamilyKind::Counter, &untranslated(), Escaping::AllowUtf8);
+        assert_eq!(name, "exported___name__");
+    }
+
+    #[test]
+    fn a_name_that_not_every_prometheus_reads_is_in_quotes() {
+        let mut names = LabelNames::default();
+        for (name, text) in [
+            ("status", r#"status=""#),
+            ("http.method", r#""http.method"=""#),
+            ("a:b", r#""a:b"=""#),
+            ("1", r#""1"=""#),
+            ("a\\\"\nb", r#""a\\\"\nb"=""#),
+        ] {
+            let number = names.number(name);
+            assert_eq!(names.name(number), name);
+            assert_eq!(names.text(number), text);
+        }
+        assert_eq!(names.text(99), r#"_=""#);
     }
 
     #[test]

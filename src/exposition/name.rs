@@ -1,10 +1,45 @@
-//! From instrument names to scraped names, by the strategy UnderscoreEscapingWithSuffixes (the default).
+//! From the names of instruments and attributes to scraped names.
+//!
+//! Specification: "Translation Strategy" of the Prometheus exporter, and "OTLP Metric points to Prometheus" in the
+//! compatibility document.
+
+use std::borrow::Cow;
 
 use crate::spec::{Descriptor, Kind};
 
 use super::FamilyKind;
-use super::escape::underscored;
+use super::escape::{Escaping, is_label_name, underscored};
 use super::unit::unit_word;
+
+/// How the names of metrics and labels are made for a scrape.
+///
+/// It decides what the names are; the scraper then decides how those are written that have characters outside ASCII
+/// letters, digits and underscores. A scraper that says nothing gets underscores, whatever the strategy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TranslationStrategy {
+    /// Names in the characters that every Prometheus reads, with the unit and a counter's `_total` at the end: a
+    /// counter `foo.bar` in `By` is `foo_bar_bytes_total`. The default.
+    #[default]
+    UnderscoreEscapingWithSuffixes,
+    /// Names in the characters that every Prometheus reads, with nothing added: a counter `foo.bar` in `By` is
+    /// `foo_bar`.
+    UnderscoreEscapingWithoutSuffixes,
+    /// Names keep their characters, with the unit and a counter's `_total` at the end: a counter `foo.bar` in `By` is
+    /// `foo.bar_bytes_total`.
+    NoUtf8EscapingWithSuffixes,
+    /// Names stay as they are: a counter `foo.bar` in `By` is `foo.bar`.
+    NoTranslation,
+}
+
+impl TranslationStrategy {
+    const fn escapes(self) -> bool {
+        matches!(self, Self::UnderscoreEscapingWithSuffixes | Self::UnderscoreEscapingWithoutSuffixes)
+    }
+
+    const fn adds_suffixes(self) -> bool {
+        matches!(self, Self::UnderscoreEscapingWithSuffixes | Self::NoUtf8EscapingWithSuffixes)
+    }
+}
 
 /// What a name's suffixes depend on besides the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,60 +74,143 @@ impl Descriptor {
     /// ```
     #[must_use]
     pub fn scraped_name(&self) -> Option<String> {
-        metric_name(self.name, self.unit, scraped_kinds(self.kind).0)
+        let metric = Naming::default().metric(self.name, self.unit, scraped_kinds(self.kind).0)?;
+        Some(metric.name)
     }
 }
 
-/// The scraped name of a metric: characters that Prometheus discourages replaced, the unit and `_total` added where
-/// the name does not have them yet. `None` where nothing of the name is left.
-///
-/// Suffixes never double: `requests_total` stays as it is, and so does `wait_seconds` in seconds.
-pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> Option<String> {
-    let name = underscored(name, |character| character == ':');
-    let name = name.trim_matches('_');
-    if name.is_empty() {
-        return None;
-    }
-    let total = matches!(kind, NameKind::Counter);
-    let stem = if total { name.strip_suffix("_total").unwrap_or(name) } else { name };
-    let word = match (kind, unit) {
-        (NameKind::Gauge, "1") => "ratio".to_owned(),
-        _ => unit_word(unit),
-    };
-
-    let mut scraped = String::with_capacity(name.len() + word.len() + 8);
-    if stem.starts_with(|character: char| character.is_ascii_digit()) {
-        scraped.push('_');
-    }
-    scraped.push_str(stem);
-    if !word.is_empty() && !ends_with_word(stem, &word) {
-        scraped.push('_');
-        scraped.push_str(&word);
-    }
-    if total && !(stem == "total" && stem.len() == scraped.len()) {
-        scraped.push_str("_total");
-    }
-    Some(scraped)
+/// The name of a metric and what may be said about its unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricName {
+    pub(crate) name: String,
+    /// The word that the name (without a counter's `_total`) ends with after an underscore; empty where it does not.
+    /// OpenMetrics refuses a unit that the name does not end with.
+    pub(crate) unit: String,
 }
 
-/// Whether every Prometheus reads this as the name of a family.
-pub(crate) fn is_family_name(name: &str) -> bool {
-    !name.starts_with(|first: char| first.is_ascii_digit())
-        && !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+impl MetricName {
+    fn new(name: String, unit: String, kind: NameKind) -> Self {
+        let family = match kind {
+            NameKind::Counter => name.strip_suffix("_total").unwrap_or(&name),
+            NameKind::Gauge | NameKind::Other => &name,
+        };
+        let ends_with_unit = family.strip_suffix(&*unit).is_some_and(|before| before.ends_with('_'));
+        Self { unit: if ends_with_unit { unit } else { String::new() }, name }
+    }
+
+    /// The name as a scraper that asked for `escaping` gets it. The unit is left out where the name ends with it no
+    /// longer, as it may where underscores are doubled.
+    pub(crate) fn escaped(self, escaping: Escaping, kind: NameKind) -> Self {
+        match escaping.metric_name(&self.name) {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(name) => Self::new(name, self.unit, kind),
+        }
+    }
 }
 
+/// How a pipeline names what it exposes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Naming {
+    pub(crate) strategy: TranslationStrategy,
+    /// What stands before the name of every metric, with an underscore between; empty for nothing.
+    pub(crate) namespace: String,
+}
+
+impl Naming {
+    /// The scraped name of a metric, before the scraper's escaping. `None` where nothing of the name is left.
+    ///
+    /// Suffixes never double: `requests_total` stays as it is, and so does `wait_seconds` in seconds.
+    pub(crate) fn metric(&self, name: &str, unit: &str, kind: NameKind) -> Option<MetricName> {
+        let mut scraped = self.without_suffixes(name)?;
+        let word = unit_word(unit);
+        if self.strategy.adds_suffixes() {
+            let total = matches!(kind, NameKind::Counter);
+            if total && let Some(stem) = without_word(&scraped, "total") {
+                scraped.truncate(stem.len());
+            }
+            let suffix = if matches!(kind, NameKind::Gauge) && unit == "1" { "ratio" } else { &word };
+            if !ends_with_word(&scraped, suffix) {
+                scraped.push('_');
+                scraped.push_str(suffix);
+            }
+            if total && scraped != "total" {
+                scraped.push_str("_total");
+            }
+        }
+        Some(MetricName::new(scraped, word, kind))
+    }
+
+    /// The label name of an attribute key, before the scraper's escaping.
+    ///
+    /// Where the strategy escapes, characters outside `[a-zA-Z0-9_]` become underscores, runs of them one; a leading
+    /// digit gets `key_` before it, as Prometheus' own OTLP receiver writes it.
+    pub(crate) fn label<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        if key.is_empty() {
+            Cow::Borrowed("_")
+        } else if !self.strategy.escapes() || (is_label_name(key) && !key.contains("__")) {
+            Cow::Borrowed(key)
+        } else {
+            let name = underscored(key, |_| false);
+            Cow::Owned(if starts_with_digit(&name) { format!("key_{name}") } else { name })
+        }
+    }
+
+    /// The namespace and the name, in the characters of the strategy.
+    fn without_suffixes(&self, name: &str) -> Option<String> {
+        // Whoever ends a namespace with an underscore means the one that stands there anyway.
+        let namespace = self.namespace.trim_end_matches('_');
+        let name = if self.strategy.escapes() { escaped(name) } else { name.to_owned() };
+        if name.is_empty() {
+            return None;
+        }
+        let name = match (namespace, self.strategy.escapes()) {
+            ("", _) => name,
+            (_, true) => escaped(&format!("{namespace}_{name}")),
+            (_, false) => format!("{namespace}_{name}"),
+        };
+        Some(if self.strategy.escapes() && starts_with_digit(&name) { format!("_{name}") } else { name })
+    }
+}
+
+/// Characters that Prometheus discourages become underscores, runs of them one, and none at either end.
+fn escaped(name: &str) -> String {
+    underscored(name, |character| character == ':').trim_matches('_').to_owned()
+}
+
+fn starts_with_digit(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// Whether a name is a word or ends with it; every name ends with an empty word.
 fn ends_with_word(name: &str, word: &str) -> bool {
-    name.strip_suffix(word).is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    word.is_empty() || name == word || without_word(name, word).is_some()
+}
+
+/// What stands before a word that a name ends with, and before the character that sets the word off: an underscore, or
+/// where names keep their characters a dot. `None` where the name does not end so, or is nothing else.
+fn without_word<'a>(name: &'a str, word: &str) -> Option<&'a str> {
+    let before = name.strip_suffix(word)?;
+    let stem = before.strip_suffix(|last: char| !last.is_alphanumeric() && last != ':')?;
+    if stem.is_empty() { None } else { Some(stem) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use NameKind::{Counter, Gauge, Other};
+    use TranslationStrategy::{
+        NoTranslation, NoUtf8EscapingWithSuffixes, UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes,
+    };
+
+    const STRATEGIES: [TranslationStrategy; 4] =
+        [UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, NoUtf8EscapingWithSuffixes, NoTranslation];
+
+    fn naming(strategy: TranslationStrategy, namespace: &str) -> Naming {
+        Naming { strategy, namespace: namespace.to_owned() }
+    }
 
     fn scraped(name: &str, unit: &str, kind: NameKind) -> String {
-        metric_name(name, unit, kind).unwrap()
+        Naming::default().metric(name, unit, kind).unwrap().name
     }
 
     #[test]
@@ -108,6 +226,7 @@ mod tests {
         assert_eq!(scraped("seconds", "s", Gauge), "seconds");
         assert_eq!(scraped("milliseconds", "s", Gauge), "milliseconds_seconds");
         assert_eq!(scraped("total", "", Counter), "total");
+        assert_eq!(scraped("subtotal", "", Counter), "subtotal_total");
     }
 
     #[test]
@@ -124,7 +243,128 @@ mod tests {
         assert_eq!(scraped("9lives", "", Gauge), "_9lives");
         assert_eq!(scraped("job:rate", "", Gauge), "job:rate");
         assert_eq!(scraped("queue_", "s", Counter), "queue_seconds_total");
-        assert_eq!(metric_name("@#$", "s", Counter), None);
-        assert_eq!(metric_name("", "", Gauge), None);
+    }
+
+    #[test]
+    fn the_strategy_decides_about_characters_and_suffixes() {
+        for (strategy, counter, gauge) in [
+            (UnderscoreEscapingWithSuffixes, "foo_bar_bytes_total", "_1_cpu_load_ratio"),
+            (UnderscoreEscapingWithoutSuffixes, "foo_bar", "_1_cpu_load"),
+            (NoUtf8EscapingWithSuffixes, "foo.bar_bytes_total", "1.cpu..load_ratio"),
+            (NoTranslation, "foo.bar", "1.cpu..load"),
+        ] {
+            let naming = naming(strategy, "");
+            assert_eq!(naming.metric("foo.bar", "By", Counter).unwrap().name, counter);
+            assert_eq!(naming.metric("1.cpu..load", "1", Gauge).unwrap().name, gauge);
+        }
+    }
+
+    #[test]
+    fn without_suffixes_what_the_name_has_stays() {
+        for strategy in [UnderscoreEscapingWithoutSuffixes, NoTranslation] {
+            assert_eq!(naming(strategy, "").metric("jobs_total", "s", Counter).unwrap().name, "jobs_total");
+            assert_eq!(naming(strategy, "").metric("disk_ratio", "1", Gauge).unwrap().name, "disk_ratio");
+        }
+    }
+
+    #[test]
+    fn a_suffix_after_a_dot_does_not_double_either() {
+        let naming = naming(NoUtf8EscapingWithSuffixes, "");
+        assert_eq!(naming.metric("jobs.total", "", Counter).unwrap().name, "jobs_total");
+        assert_eq!(naming.metric("cpu.seconds.total", "s", Counter).unwrap().name, "cpu.seconds_total");
+        assert_eq!(naming.metric("wait.seconds", "s", Other).unwrap().name, "wait.seconds");
+        assert_eq!(naming.metric("éseconds", "s", Other).unwrap().name, "éseconds_seconds");
+    }
+
+    #[test]
+    fn a_name_of_which_nothing_is_left_is_none() {
+        for strategy in STRATEGIES {
+            assert_eq!(naming(strategy, "").metric("", "s", Counter), None);
+            assert_eq!(naming(strategy, "shop").metric("", "s", Counter), None);
+            let kept = naming(strategy, "shop").metric("@#$", "s", Gauge).is_some();
+            assert_eq!(kept, !strategy.escapes(), "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn the_namespace_stands_before_the_name_with_one_underscore() {
+        for (namespace, name, escaped, kept) in [
+            ("shop", "jobs", "shop_jobs", "shop_jobs"),
+            ("shop_", "jobs", "shop_jobs", "shop_jobs"),
+            ("__", "jobs", "jobs", "jobs"),
+            ("my.shop!", "jobs", "my_shop_jobs", "my.shop!_jobs"),
+            ("4shop", "jobs", "_4shop_jobs", "4shop_jobs"),
+            ("shop", "4jobs", "shop_4jobs", "shop_4jobs"),
+            ("ü", "jobs", "jobs", "ü_jobs"),
+        ] {
+            for strategy in STRATEGIES {
+                let expected = if strategy.escapes() { escaped } else { kept };
+                assert_eq!(naming(strategy, namespace).metric(name, "", Other).unwrap().name, expected, "{strategy:?}");
+            }
+        }
+        let naming = naming(UnderscoreEscapingWithSuffixes, "shop");
+        assert_eq!(naming.metric("total", "", Counter).unwrap().name, "shop_total");
+        assert_eq!(naming.metric("jobs", "s", Counter).unwrap().name, "shop_jobs_seconds_total");
+    }
+
+    #[test]
+    fn a_unit_is_said_only_where_the_name_ends_with_it() {
+        for (strategy, name, unit, kind, said) in [
+            (UnderscoreEscapingWithSuffixes, "cpu.time", "s", Counter, "seconds"),
+            (UnderscoreEscapingWithSuffixes, "io", "By/s", Gauge, "bytes_per_second"),
+            (UnderscoreEscapingWithSuffixes, "seconds", "s", Gauge, ""),
+            (UnderscoreEscapingWithSuffixes, "load", "1", Gauge, ""),
+            (UnderscoreEscapingWithSuffixes, "jobs", "{job}", Counter, ""),
+            (UnderscoreEscapingWithoutSuffixes, "wait", "s", Other, ""),
+            (UnderscoreEscapingWithoutSuffixes, "wait.seconds", "s", Other, "seconds"),
+            (NoUtf8EscapingWithSuffixes, "wait.seconds", "s", Other, ""),
+            (NoUtf8EscapingWithSuffixes, "cpu.time", "s", Counter, "seconds"),
+            (NoTranslation, "cpu_seconds_total", "s", Counter, "seconds"),
+            (NoTranslation, "cpu_seconds_total", "s", Gauge, ""),
+        ] {
+            let metric = naming(strategy, "").metric(name, unit, kind).unwrap();
+            assert_eq!(metric.unit, said, "{strategy:?} {name}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_left_out_where_escaping_parts_it_from_the_name() {
+        let naming = naming(NoUtf8EscapingWithSuffixes, "");
+        let escaped = |unit, kind, escaping| {
+            let metric = naming.metric("net.io", unit, kind).unwrap().escaped(escaping, kind);
+            (metric.name, metric.unit)
+        };
+        for (unit, kind, escaping, name, said) in [
+            ("By", Gauge, Escaping::AllowUtf8, "net.io_bytes", "bytes"),
+            ("By", Gauge, Escaping::Underscores, "net_io_bytes", "bytes"),
+            ("By", Gauge, Escaping::Dots, "net_dot_io__bytes", "bytes"),
+            ("By", Counter, Escaping::Underscores, "net_io_bytes_total", "bytes"),
+            ("By", Counter, Escaping::Dots, "net_dot_io__bytes__total", ""),
+            ("By/s", Gauge, Escaping::Values, "U__net_2e_io__bytes__per__second", ""),
+        ] {
+            assert_eq!(escaped(unit, kind, escaping), (name.to_owned(), said.to_owned()));
+        }
+    }
+
+    #[test]
+    fn keys_become_names_that_every_prometheus_reads_unless_names_keep_their_characters() {
+        for (key, name) in [
+            ("status", "status"),
+            ("http.request.method", "http_request_method"),
+            ("1abc", "key_1abc"),
+            ("a:b", "a_b"),
+            ("a..b", "a_b"),
+            ("a__b", "a_b"),
+            ("__name__", "_name_"),
+            (".foo", "_foo"),
+            ("é", "_"),
+            ("", "_"),
+        ] {
+            for strategy in STRATEGIES {
+                let expected = if strategy.escapes() || key.is_empty() { name } else { key };
+                assert_eq!(naming(strategy, "ignored").label(key), expected, "{strategy:?}");
+            }
+        }
+        assert!(matches!(Naming::default().label("status"), Cow::Borrowed(_)));
     }
 }

@@ -7,7 +7,7 @@ use opentelemetry::InstrumentationScope;
 
 use crate::attribute::AttributeInfo;
 use crate::error::{InstrumentName, Problem};
-use crate::exposition::{FamilyKind, TARGET_INFO, metric_name, scraped_kinds};
+use crate::exposition::{FamilyKind, Naming, TARGET_INFO, scraped_kinds};
 use crate::spec::Kind;
 use crate::view::Views;
 
@@ -41,7 +41,16 @@ pub(super) struct Declared<'a> {
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     views: Arc<Views>,
+    scraped: Scraped,
     state: Mutex<State>,
+}
+
+/// How a scrape shows what is recorded, as far as two instruments can collide there.
+#[derive(Clone, Debug)]
+pub(crate) struct Scraped {
+    pub(crate) naming: Naming,
+    /// Whether the meter is a label: without it two meters with one name collide.
+    pub(crate) scope_info: bool,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +82,7 @@ impl Stream {
     /// The order in which the exporter lets one of several metrics win.
     fn order(&self) -> impl Ord + '_ {
         let Instrument { scope, unit, description, .. } = &self.instrument;
-        (&self.name, (scope.name(), scope.version(), scope.schema_url()), self.family().as_str(), unit, description)
+        (&self.name, (scope.name(), scope.version(), scope.schema_url()), self.family(), unit, description)
     }
 }
 
@@ -81,13 +90,13 @@ impl Stream {
 const MAX_PROBLEMS: usize = 100;
 
 impl Catalogue {
-    pub(super) fn new(views: Arc<Views>) -> Self {
-        Self { views, state: Mutex::default() }
+    pub(super) fn new(views: Arc<Views>, scraped: Scraped) -> Self {
+        Self { views, scraped, state: Mutex::default() }
     }
 
     /// Takes an instrument in and reports what it collides with.
     pub(super) fn add(&self, instrument: &Instrument, declared: Declared<'_>) {
-        let found = self.state().add(instrument, declared, &self.views);
+        let found = self.state().add(instrument, declared, &self.views, &self.scraped);
         found.into_iter().for_each(|problem| self.report(problem));
     }
 
@@ -124,7 +133,13 @@ impl Catalogue {
 }
 
 impl State {
-    fn add(&mut self, instrument: &Instrument, declared: Declared<'_>, views: &Views) -> Vec<Problem> {
+    fn add(
+        &mut self,
+        instrument: &Instrument,
+        declared: Declared<'_>,
+        views: &Views,
+        scraped: &Scraped,
+    ) -> Vec<Problem> {
         let redeclared = |difference| vec![Problem::Redeclared { instrument: instrument.full_name(), difference }];
         if let Some(first) = self.instruments.get(instrument) {
             // Open attributes are told apart by what is recorded, so they fit any declaration.
@@ -140,18 +155,19 @@ impl State {
 
         let mut found = Vec::new();
         for name in views.stream_names(instrument.scope.name(), &instrument.name, instrument.kind, &instrument.unit) {
-            let Some(scraped) = metric_name(&name, &instrument.unit, scraped_kinds(instrument.kind).0) else {
+            let kind = scraped_kinds(instrument.kind).0;
+            let Some(scraped_name) = scraped.naming.metric(&name, &instrument.unit, kind) else {
                 continue;
             };
             let stream = Stream { name, instrument: instrument.clone() };
-            found.extend(self.conflict(&scraped, &stream));
-            self.by_scraped_name.entry(scraped).or_default().push(stream);
+            found.extend(self.conflict(&scraped_name.name, &stream, scraped.scope_info));
+            self.by_scraped_name.entry(scraped_name.name).or_default().push(stream);
         }
         found
     }
 
     /// What keeps `stream` from being scraped as `scraped` beside what already is.
-    fn conflict(&self, scraped: &str, stream: &Stream) -> Option<Problem> {
+    fn conflict(&self, scraped: &str, stream: &Stream, scope_info: bool) -> Option<Problem> {
         let family = stream.family();
         if scraped == TARGET_INFO {
             let instrument = stream.instrument.full_name();
@@ -170,24 +186,25 @@ impl State {
                 return Some(conflict(scraped, shown, dropped, "they are of different types"));
             }
             // Other meters are told apart by their scope's labels.
-            if is_same_meter {
-                return Some(conflict(
-                    scraped,
-                    shown,
-                    dropped,
-                    "they belong to one meter, so that their series are the same",
-                ));
+            if is_same_meter || !scope_info {
+                let reason = if is_same_meter {
+                    "they belong to one meter, so that their series are the same"
+                } else {
+                    "no label tells their meters apart, so that their series are the same"
+                };
+                return Some(conflict(scraped, shown, dropped, reason));
             }
         }
         // A histogram's own series are called after it: `x_count` cannot be a family beside a histogram `x`.
         const REASON: &str = "it is a series of the histogram";
-        for suffix in family.series_suffixes() {
+        let suffixes = if family == FamilyKind::Histogram { HISTOGRAM_SERIES } else { &[] };
+        for suffix in suffixes {
             let taken = format!("{scraped}{suffix}");
             if let Some(other) = self.by_scraped_name.get(&taken).and_then(|others| others.first()) {
                 return Some(conflict(&taken, stream, other, REASON));
             }
         }
-        for suffix in FamilyKind::Histogram.series_suffixes() {
+        for suffix in HISTOGRAM_SERIES {
             let others = scraped.strip_suffix(suffix).and_then(|stem| self.by_scraped_name.get(stem));
             let histogram = others.and_then(|others| others.iter().find(|o| o.family() == FamilyKind::Histogram));
             if let Some(histogram) = histogram {
@@ -197,6 +214,9 @@ impl State {
         None
     }
 }
+
+/// What the names of a histogram's series add to its own.
+const HISTOGRAM_SERIES: &[&str] = &["_bucket", "_sum", "_count"];
 
 fn conflict(scraped: &str, shown: &Stream, dropped: &Stream, reason: &'static str) -> Problem {
     Problem::Conflict {
@@ -224,7 +244,10 @@ mod tests {
     }
 
     fn problems(views: Vec<View>, instruments: &[Instrument]) -> Vec<String> {
-        let catalogue = Catalogue::new(Arc::new(Views::new(views).unwrap()));
+        let catalogue = Catalogue::new(
+            Arc::new(Views::new(views).unwrap()),
+            Scraped { naming: Naming::default(), scope_info: true },
+        );
         for instrument in instruments {
             catalogue.add(instrument, Declared { attributes: None, buckets: None });
         }

@@ -1,4 +1,4 @@
-//! Collects and encodes, on a thread of its own.
+//! Collects on a thread of its own, and encodes each page on another.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,139 +6,149 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::{io, mem};
 
-use bytes::Bytes;
 use opentelemetry_sdk::metrics::ManualReader;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
+use prometheus::proto::MetricFamily;
 use tokio::sync::oneshot;
 
 use crate::error::ScrapeError;
-use crate::exporter::{MergedRegistry, PrometheusExporter};
-use crate::exposition::TextEncoder;
+use crate::exporter::{Asked, MergedRegistry, PrometheusExporter};
+use crate::exposition::Out;
 use crate::guard::GuardedMeterProvider;
 use crate::runtime;
 
-/// Turns what the SDK has aggregated into a page.
+use super::body::{Chunks, PageWriter, ScrapeBody, pipe};
+use super::compression::{Compression, Gzip};
+
+/// Pages on their way at once. A Prometheus asks for one at a time; the rest is room for people and for a second
+/// Prometheus, and a bound on what scrapers that do not read can hold.
+const MAX_PAGES: usize = 32;
+
+/// Takes what the SDK has aggregated.
 pub(crate) struct Collector {
     reader: Arc<ManualReader>,
-    exporter: PrometheusExporter,
     merged: Option<MergedRegistry>,
     provider: GuardedMeterProvider,
     has_collected: bool,
-    /// Kept from scrape to scrape, so that the SDK fills the same lists again.
-    data: ResourceMetrics,
-    buffer: Arc<Mutex<Vec<u8>>>,
+    /// Lists of the collection before, which the SDK fills again.
+    idle: Arc<Mutex<Option<ResourceMetrics>>>,
 }
 
 impl Collector {
     pub(crate) fn new(
         reader: Arc<ManualReader>,
-        exporter: PrometheusExporter,
         merged: Option<MergedRegistry>,
         provider: GuardedMeterProvider,
     ) -> Self {
-        let (data, buffer) = (ResourceMetrics::default(), Arc::default());
-        Self { reader, exporter, merged, provider, has_collected: false, data, buffer }
+        Self { reader, merged, provider, has_collected: false, idle: Arc::default() }
     }
 
-    fn page(&mut self) -> Result<Bytes, ScrapeError> {
+    fn collect(&mut self) -> Result<Arc<Collected>, ScrapeError> {
         // By now the program has built what it builds at start, and who did not ask `verify` should know too.
         if !mem::replace(&mut self.has_collected, true) {
             self.provider.catalogue().log_unmatched_views();
         }
-        self.reader.collect(&mut self.data).map_err(|error| ScrapeError::Collect { reason: error.to_string() })?;
-        let merged = self.merged.as_ref().map(MergedRegistry::gather).unwrap_or_default();
-        let mut page = mem::take(&mut *self.buffer.lock().unwrap_or_else(PoisonError::into_inner));
-        page.clear();
-        self.exporter.export(&self.data, &merged, &mut TextEncoder::new(&mut page));
-        Ok(Bytes::from_owner(Page { page, buffer: Arc::clone(&self.buffer) }))
+        let data = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let mut collected = Collected { data, merged: Vec::new(), idle: Arc::clone(&self.idle) };
+        let failed = |reason| ScrapeError::Collect { reason };
+        self.reader.collect(&mut collected.data).map_err(|error| failed(error.to_string()))?;
+        collected.merged = self.merged.as_ref().map(MergedRegistry::gather).unwrap_or_default();
+        Ok(Arc::new(collected))
     }
 }
 
-/// A page on its way to a scraper. Its memory goes back to the collector: fresh pages would cost more to map than to
-/// fill.
-struct Page {
-    page: Vec<u8>,
-    buffer: Arc<Mutex<Vec<u8>>>,
+/// One collection, for all the pages that are made of it.
+struct Collected {
+    data: ResourceMetrics,
+    merged: Vec<MetricFamily>,
+    idle: Arc<Mutex<Option<ResourceMetrics>>>,
 }
 
-impl AsRef<[u8]> for Page {
-    fn as_ref(&self) -> &[u8] {
-        &self.page
-    }
-}
-
-impl Drop for Page {
+impl Drop for Collected {
     fn drop(&mut self) {
-        *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = mem::take(&mut self.page);
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(mem::take(&mut self.data));
     }
 }
 
 thread_local! {
-    /// Whether this is the thread that answers.
+    /// Whether this is the thread that collects.
     static IS_COLLECTING: Cell<bool> = const { Cell::new(false) };
 }
 
-type Reply = Box<dyn FnOnce(Result<Bytes, ScrapeError>) + Send>;
+/// One page that somebody wants.
+pub(crate) struct Request {
+    pub(crate) asked: Asked,
+    pub(crate) compression: Compression,
+}
+
+type Reply = Box<dyn FnOnce(Result<Chunks, ScrapeError>) + Send>;
 
 /// Asks the collecting thread for pages. Clones ask the same thread.
 #[derive(Clone)]
 pub(crate) struct Gatherer {
-    requests: mpsc::Sender<Reply>,
+    requests: mpsc::Sender<(Request, Reply)>,
     shut_down: Arc<AtomicBool>,
 }
 
 impl Gatherer {
     /// Starts the thread. It ends when the last clone is dropped.
-    pub(crate) fn start(mut collector: Collector) -> io::Result<Self> {
-        let (requests, queue) = mpsc::channel::<Reply>();
+    pub(crate) fn start(mut collector: Collector, exporter: PrometheusExporter) -> io::Result<Self> {
+        let (requests, queue) = mpsc::channel::<(Request, Reply)>();
         let shut_down = Arc::new(AtomicBool::new(false));
         let is_shut_down = Arc::clone(&shut_down);
         runtime::spawn("barograph-collect", move || {
             IS_COLLECTING.set(true);
+            // Held by every page on its way.
+            let exporter = Arc::new(exporter);
             while let Ok(request) = queue.recv() {
                 // Requests that waited for the collection before this one are all answered by this one: it begins
                 // after each of them was made.
-                let mut requests = vec![request];
-                requests.extend(queue.try_iter());
-                let page = if is_shut_down.load(Ordering::Acquire) {
+                let requests: Vec<_> = std::iter::once(request).chain(queue.try_iter()).collect();
+                let collected = if is_shut_down.load(Ordering::Acquire) {
                     Err(ScrapeError::ShutDown)
                 } else {
                     // Callbacks are guarded; this is for a panic in the SDK itself, which must not end the thread.
-                    catch_unwind(AssertUnwindSafe(|| collector.page()))
+                    catch_unwind(AssertUnwindSafe(|| collector.collect()))
                         .unwrap_or_else(|_| Err(ScrapeError::Collect { reason: "the SDK panicked".to_owned() }))
                 };
-                requests.into_iter().for_each(|reply| reply(page.clone()));
+                for (request, reply) in requests {
+                    reply(collected.clone().and_then(|collected| send(request, collected, Arc::clone(&exporter))));
+                }
             }
         })?;
         Ok(Self { requests, shut_down })
     }
 
     /// The page as it is now. The caller's thread is not blocked.
-    pub(crate) async fn page(&self) -> Result<Bytes, ScrapeError> {
+    pub(crate) async fn page(&self, request: Request) -> Result<ScrapeBody, ScrapeError> {
         let (reply, page) = oneshot::channel();
-        self.request(Box::new(move |result| {
+        self.request(request, move |chunks| {
             // The scraper may have gone away.
-            let _ = reply.send(result);
-        }))?;
-        page.await.unwrap_or(Err(ScrapeError::ShutDown))
+            let _ = reply.send(chunks);
+        })?;
+        ScrapeBody::stream(page.await.unwrap_or(Err(ScrapeError::ShutDown))?).await
     }
 
     /// The page as it is now. The caller's thread waits.
-    pub(crate) fn page_blocking(&self) -> Result<Bytes, ScrapeError> {
+    pub(crate) fn page_blocking(&self, request: Request) -> Result<Vec<u8>, ScrapeError> {
         let (reply, page) = mpsc::channel();
-        self.request(Box::new(move |result| {
-            let _ = reply.send(result);
-        }))?;
-        page.recv().unwrap_or(Err(ScrapeError::ShutDown))
+        self.request(request, move |chunks| {
+            let _ = reply.send(chunks);
+        })?;
+        page.recv().unwrap_or(Err(ScrapeError::ShutDown))?.read_to_end()
     }
 
-    fn request(&self, reply: Reply) -> Result<(), ScrapeError> {
+    fn request(
+        &self,
+        request: Request,
+        reply: impl FnOnce(Result<Chunks, ScrapeError>) + Send + 'static,
+    ) -> Result<(), ScrapeError> {
         // A callback that asked for a scrape would wait for itself.
         if IS_COLLECTING.get() {
             return Err(ScrapeError::Collect { reason: "a callback cannot ask for a scrape".to_owned() });
         }
-        self.requests.send(reply).map_err(|_| ScrapeError::ShutDown)
+        self.requests.send((request, Box::new(reply))).map_err(|_| ScrapeError::ShutDown)
     }
 
     /// From now on every answer is [`ScrapeError::ShutDown`].
@@ -154,5 +164,41 @@ impl Gatherer {
 impl std::fmt::Debug for Gatherer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gatherer").field("shut_down", &self.is_shut_down()).finish_non_exhaustive()
+    }
+}
+
+/// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
+fn send(request: Request, collected: Arc<Collected>, exporter: Arc<PrometheusExporter>) -> Result<Chunks, ScrapeError> {
+    // One handle is the collecting thread's, and one is this page's.
+    let pages = Arc::strong_count(&exporter) - 2;
+    if pages >= MAX_PAGES {
+        return Err(ScrapeError::Busy { pages });
+    }
+    let (writer, chunks) = pipe();
+    runtime::spawn("barograph-encode", move || {
+        // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
+        let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer)));
+    })
+    .map_err(|error| ScrapeError::Collect { reason: format!("a page needs a thread: {error}") })?;
+    Ok(chunks)
+}
+
+fn encode(request: &Request, collected: Arc<Collected>, exporter: &PrometheusExporter, mut writer: PageWriter) {
+    let export = |hand_on: &mut dyn FnMut(&mut Vec<u8>) -> bool| {
+        let mut out = Out::new(hand_on);
+        exporter.export(&collected.data, &collected.merged, &request.asked, &mut out);
+        !out.is_stopped()
+    };
+    let is_whole = match request.compression {
+        Compression::None => export(&mut |bytes| writer.hand_on(bytes)),
+        Compression::Gzip => {
+            let mut gzip = Gzip::new();
+            export(&mut |bytes| gzip.write(bytes, &mut writer)) && gzip.end(&mut writer)
+        }
+    };
+    // Before the scraper has all of it: its next request finds the lists ready to be filled again.
+    drop(collected);
+    if is_whole {
+        writer.end();
     }
 }

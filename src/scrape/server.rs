@@ -3,14 +3,15 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,7 +24,8 @@ use tokio_io_timeout::TimeoutStream;
 use crate::error::ScrapeError;
 use crate::runtime;
 
-use super::service::{ScrapeService, failure};
+use super::body::ScrapeBody;
+use super::service::{Asking, ScrapeService, failure};
 
 /// Connections open at once. A Prometheus holds one; the rest is room for people and for a second Prometheus, and a
 /// bound on what strangers can hold.
@@ -165,7 +167,8 @@ fn connection(stream: TcpStream, service: ScrapeService, answers: Arc<RwLock<()>
         let (service, answers) = (service.clone(), Arc::clone(&answers));
         async move {
             let answering = answers.read_owned().await;
-            answer(service, request).await.map(|answer| answer.map(|body| held(body, answering)))
+            let answer = answer(service, request).await;
+            Ok::<_, Infallible>(answer.map(|body| Held { body, answering: Arc::new(answering) }))
         }
     });
     // Only writes have a deadline of their own here: reads have hyper's.
@@ -178,23 +181,46 @@ fn connection(stream: TcpStream, service: ScrapeService, answers: Arc<RwLock<()>
         .serve_connection(TokioIo::new(Box::pin(stream)), service)
 }
 
-/// The body, whose bytes keep `answering` until they are written or the connection is gone.
-fn held(body: Full<Bytes>, answering: OwnedRwLockReadGuard<()>) -> Full<Bytes> {
-    struct Held(Bytes, #[expect(dead_code, reason = "held, not looked at")] OwnedRwLockReadGuard<()>);
-
-    impl AsRef<[u8]> for Held {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-
-    Full::new(Bytes::from_owner(Held(body.into_inner().unwrap_or_default(), answering)))
+/// A body that keeps the server from ending until the last of its bytes is written, or the connection is gone.
+struct Held {
+    body: ScrapeBody,
+    answering: Arc<OwnedRwLockReadGuard<()>>,
 }
 
-async fn answer(service: ScrapeService, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+impl Body for Held {
+    type Data = Bytes;
+    type Error = ScrapeError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ScrapeError>>> {
+        struct Chunk(Bytes, #[expect(dead_code, reason = "held, not looked at")] Arc<OwnedRwLockReadGuard<()>>);
+
+        impl AsRef<[u8]> for Chunk {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let hold = |chunk| Bytes::from_owner(Chunk(chunk, Arc::clone(&self.answering)));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+async fn answer(service: ScrapeService, request: Request<Incoming>) -> Response<ScrapeBody> {
     let after = scrape_timeout(&request);
-    let answer = service.respond(request.method().clone(), request.uri().path().to_owned());
-    Ok(time::timeout(after, answer).await.unwrap_or_else(|_| failure(&ScrapeError::TimedOut { after })))
+    let answer = service.respond(Asking::of(&request));
+    time::timeout(after, answer).await.unwrap_or_else(|_| failure(&ScrapeError::TimedOut { after }))
 }
 
 /// How long the scraper waits for this answer, less what the answer needs to travel.

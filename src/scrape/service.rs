@@ -6,23 +6,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::error::ScrapeError;
-use crate::exposition;
+use crate::exporter::Asked;
+use crate::exposition::negotiate;
 use crate::guard::GuardedMeterProvider;
 
-use super::gather::Gatherer;
+use super::body::ScrapeBody;
+use super::compression::Compression;
+use super::gather::{self, Gatherer};
 use super::landing;
+
+/// More than anybody asks for in earnest, and what other servers stop at too.
+const MAX_QUERY_BYTES: usize = 8 * 1024;
 
 /// The endpoint as a tower service, to mount in a router of your own.
 ///
 /// Made by [`Telemetry::scrape_service`](crate::Telemetry::scrape_service). It answers at the pipeline's path
 /// (`/metrics` unless told otherwise), at `/livez`, at `/readyz` and at `/`, to `GET` and `HEAD`; everything else is 404
 /// or 405. Collecting and encoding run on Barograph's own thread, so the worker that polls the answer is never blocked.
+///
+/// `Accept` chooses the format: Prometheus text 0.0.4 (the default) and 1.0.0, OpenMetrics, protobuf, with names escaped
+/// as `escaping=` asks. `Accept-Encoding: gzip` compresses. `?name[]=a&name[]=b` shows these families only, by their
+/// names or by those of their series.
 ///
 /// It waits for the callbacks of observables for as long as they take: the deadline of a scrape is kept by the endpoint's
 /// own server, and here by a timeout layer of yours.
@@ -53,58 +61,112 @@ impl ScrapeService {
         &self.endpoint.gatherer
     }
 
-    pub(super) async fn respond(&self, method: Method, path: String) -> Response<Full<Bytes>> {
+    pub(super) async fn respond(&self, asked: Asking) -> Response<ScrapeBody> {
         let endpoint = &*self.endpoint;
+        let path = asked.path.as_str();
         let is_metrics = path == endpoint.path;
-        if !is_metrics && !matches!(path.as_str(), "/" | "/livez" | "/readyz") {
+        if !is_metrics && !matches!(path, "/" | "/livez" | "/readyz") {
             return plain(StatusCode::NOT_FOUND, format!("not found, the metrics are at {}\n", endpoint.path));
         }
-        if method != Method::GET && method != Method::HEAD {
+        if asked.method != Method::GET && asked.method != Method::HEAD {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n".to_owned());
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         if is_metrics {
-            return match endpoint.gatherer.page().await {
-                Ok(page) => response(StatusCode::OK, exposition::CONTENT_TYPE, page),
-                Err(error) => failure(&error),
+            return match asked.query.len() {
+                0..=MAX_QUERY_BYTES => self.metrics(&asked).await,
+                _ => plain(StatusCode::BAD_REQUEST, format!("the query is longer than {MAX_QUERY_BYTES} bytes\n")),
             };
         }
-        match path.as_str() {
+        match path {
             "/livez" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" if endpoint.gatherer.is_shut_down() => failure(&ScrapeError::ShutDown),
             "/readyz" => plain(StatusCode::OK, "ok\n".to_owned()),
             _ => {
                 let problems = endpoint.provider.catalogue().problems();
                 let page = landing::page(&endpoint.service_name, &endpoint.path, &problems);
-                response(StatusCode::OK, "text/html; charset=utf-8", page.into())
+                response(StatusCode::OK, "text/html; charset=utf-8", ScrapeBody::whole(page))
             }
+        }
+    }
+
+    async fn metrics(&self, asked: &Asking) -> Response<ScrapeBody> {
+        let format = negotiate(asked.accept.as_deref());
+        let compression = Compression::negotiate(asked.accept_encoding.as_deref().unwrap_or_default());
+        let names = form_urlencoded::parse(asked.query.as_bytes())
+            .filter(|(key, _)| key == "name[]")
+            .map(|(_, name)| name.into_owned())
+            .collect();
+        let request = gather::Request { asked: Asked { format, names }, compression };
+        match self.endpoint.gatherer.page(request).await {
+            Ok(page) => {
+                let mut response = response(StatusCode::OK, &format.content_type(), page);
+                let headers = response.headers_mut();
+                headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+                if let Some(coding) = compression.content_encoding() {
+                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+                }
+                response
+            }
+            Err(error) => failure(&error),
         }
     }
 }
 
+/// What an answer depends on.
+pub(super) struct Asking {
+    method: Method,
+    path: String,
+    query: String,
+    accept: Option<String>,
+    accept_encoding: Option<String>,
+}
+
+impl Asking {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            accept: joined(request.headers(), &ACCEPT),
+            accept_encoding: joined(request.headers(), &ACCEPT_ENCODING),
+        }
+    }
+}
+
+/// A header that may come several times. What is no text is as good as not there.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
 /// The answer to a scrape that failed: never an empty page, which Prometheus would take for a healthy one.
-pub(super) fn failure(error: &ScrapeError) -> Response<Full<Bytes>> {
+pub(super) fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
     let status = match error {
-        ScrapeError::ShutDown | ScrapeError::TimedOut { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        ScrapeError::ShutDown | ScrapeError::Busy { .. } | ScrapeError::TimedOut { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ScrapeError::Collect { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     };
     plain(status, format!("{error}\n"))
 }
 
-fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    response(status, "text/plain; charset=utf-8", text.into())
+fn plain(status: StatusCode, text: String) -> Response<ScrapeBody> {
+    response(status, "text/plain; charset=utf-8", ScrapeBody::whole(text))
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn response(status: StatusCode, content_type: &str, body: ScrapeBody) -> Response<ScrapeBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Content types are made of constants.
+    let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
 impl<B> tower_service::Service<Request<B>> for ScrapeService {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<ScrapeBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -113,8 +175,7 @@ impl<B> tower_service::Service<Request<B>> for ScrapeService {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        Box::pin(async move { Ok(service.respond(method, path).await) })
+        let (service, asking) = (self.clone(), Asking::of(&request));
+        Box::pin(async move { Ok(service.respond(asking).await) })
     }
 }

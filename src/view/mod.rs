@@ -29,7 +29,7 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, MeterP
 use crate::error::ViewError;
 use crate::instrument::exact_cardinality;
 use crate::spec::Kind;
-use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 
 /// A rule from instruments to streams: which it selects, and what becomes of them.
 ///
@@ -51,10 +51,16 @@ pub struct View {
 struct StreamSettings {
     name: Option<String>,
     description: Option<String>,
-    buckets: Option<Vec<f64>>,
+    buckets: Option<Buckets>,
     attributes: Option<Vec<String>>,
     cardinality_limit: Option<usize>,
     dropped: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Buckets {
+    Explicit(Vec<f64>),
+    Exponential { max_buckets: u32 },
 }
 
 impl View {
@@ -104,7 +110,18 @@ impl View {
 
     /// Gives histograms these upper bounds, ascending; other kinds are left as they are.
     pub fn with_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
-        self.stream.buckets = Some(bounds.into());
+        self.stream.buckets = Some(Buckets::Explicit(bounds.into()));
+        self
+    }
+
+    /// Gives histograms exponential buckets: at most so many for values above 0 and as many below, each as much wider
+    /// than the one before as the range of what was recorded needs; 160 is what OpenTelemetry uses. Other kinds are left
+    /// as they are.
+    ///
+    /// A Prometheus that scrapes protobuf stores them as native histograms. In the text formats they become fixed
+    /// buckets, four for each doubling, so that the series are there whatever the format.
+    pub fn with_exponential_buckets(mut self, max_buckets: u32) -> Self {
+        self.stream.buckets = Some(Buckets::Exponential { max_buckets });
         self
     }
 
@@ -150,10 +167,14 @@ impl View {
                 return Err(ViewError::IllegalName { view: view(), name: name.clone() });
             }
         }
-        if let Some(bounds) = &stream.buckets
-            && !is_strictly_ascending(bounds)
-        {
-            return Err(ViewError::ImpossibleBuckets { view: view(), bounds: bounds.clone() });
+        match &stream.buckets {
+            Some(Buckets::Explicit(bounds)) if !is_strictly_ascending(bounds) => {
+                return Err(ViewError::ImpossibleBuckets { view: view(), bounds: bounds.clone() });
+            }
+            Some(Buckets::Exponential { max_buckets }) if !EXPONENTIAL_BUCKETS.contains(max_buckets) => {
+                return Err(ViewError::ImpossibleSize { view: view(), max_buckets: *max_buckets });
+            }
+            _ => {}
         }
         match stream.cardinality_limit {
             Some(0) => return Err(ViewError::NoSeries { view: view() }),
@@ -189,10 +210,16 @@ impl StreamSettings {
         let mut stream = Stream::builder();
         if self.dropped {
             stream = stream.with_aggregation(Aggregation::Drop);
-        } else if let (Some(bounds), Kind::Histogram) = (&self.buckets, kind) {
-            stream = stream.with_aggregation(Aggregation::ExplicitBucketHistogram {
-                boundaries: bounds.clone(),
-                record_min_max: true,
+        } else if let (Some(buckets), Kind::Histogram) = (&self.buckets, kind) {
+            stream = stream.with_aggregation(match buckets {
+                Buckets::Explicit(bounds) => {
+                    Aggregation::ExplicitBucketHistogram { boundaries: bounds.clone(), record_min_max: true }
+                }
+                &Buckets::Exponential { max_buckets } => Aggregation::Base2ExponentialHistogram {
+                    max_size: max_buckets,
+                    max_scale: MAX_SCALE,
+                    record_min_max: true,
+                },
             });
         }
         if let Some(name) = &self.name {
@@ -211,6 +238,13 @@ impl StreamSettings {
         stream.build().ok()
     }
 }
+
+/// The scale that an exponential histogram begins with, the finest that the specification knows.
+const MAX_SCALE: i8 = 20;
+
+/// How many buckets an exponential histogram can have: below 2 it cannot hold two values that differ, and above this a
+/// single series would be larger than a page should be.
+const EXPONENTIAL_BUCKETS: std::ops::RangeInclusive<u32> = 2..=1_000;
 
 /// The SDK reserves memory for as many series as a limit allows, about 65 bytes for each, when it builds the
 /// instrument.

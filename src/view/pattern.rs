@@ -1,16 +1,22 @@
 //! Name patterns with `*` and `?`.
 
-/// A name pattern: `*` stands for any characters, `?` for one, letters match in either case.
-#[derive(Debug)]
-pub(super) struct Pattern {
+/// A name pattern: `*` stands for any characters, `?` for one.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
     text: String,
-    lower: Vec<u8>,
+    /// Whether `A` is `a`: in instrument names it is, in attribute keys it is not.
+    folds: bool,
 }
 
 impl Pattern {
+    /// A pattern of instrument names.
     pub(super) fn new(text: String) -> Self {
-        let lower = text.to_ascii_lowercase().into_bytes();
-        Self { text, lower }
+        Self { text, folds: true }
+    }
+
+    /// A pattern of attribute keys.
+    pub(crate) fn of_keys(text: String) -> Self {
+        Self { text, folds: false }
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -29,8 +35,9 @@ impl Pattern {
         self.text.chars().find(|&character| !possible(character))
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
-        let (pattern, name) = (&self.lower, name.as_bytes());
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        let (pattern, name) = (self.text.as_bytes(), name.as_bytes());
+        let is_same = |a: u8, b: u8| a == b || (self.folds && a.eq_ignore_ascii_case(&b));
         let (mut p, mut n) = (0, 0);
         // Where the last star stands, and how much of the name it has swallowed so far.
         let mut star = None;
@@ -40,7 +47,7 @@ impl Pattern {
                     star = Some((p, n));
                     p += 1;
                 }
-                Some(&byte) if byte == b'?' || byte == name[n].to_ascii_lowercase() => {
+                Some(&byte) if byte == b'?' || is_same(byte, name[n]) => {
                     p += 1;
                     n += 1;
                 }

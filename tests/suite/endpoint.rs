@@ -20,7 +20,7 @@ fn metrics_are_served_as_text_0_0_4() {
     telemetry.meter("m").u64_counter("served").build().add(3, &[]);
     let answer = get(telemetry.local_addr().unwrap(), "/metrics");
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8; escaping=underscores"));
     assert_eq!(answer.body, telemetry.scrape().unwrap());
     assert!(answer.body.contains("served_total{otel_scope_name=\"m\"} 3\n"));
 }

@@ -252,7 +252,7 @@ fn what_a_collector_of_the_callers_own_says_wrong_costs_it_only_its_own_points()
     assert!(page.contains("# TYPE good gauge\ngood 0\n"), "{page}");
     assert!(!page.contains("bad name") && !page.contains("lives") && !page.contains("unordered"), "{page}");
     assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"invalid_name\"}"), Some(2.0));
-    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"unsupported\"}"), Some(2.0));
+    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"invalid_value\"}"), Some(2.0));
 }
 
 #[test]

@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod components;
+mod dto;
 mod endpoint;
 mod exposition;
+mod formats;
 mod guard;
 mod instruments;
 mod pipeline;

@@ -75,10 +75,23 @@ pub(crate) fn assert_golden(case: &str, page: &str) {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
+    pub(crate) bytes: Vec<u8>,
+    /// The bytes as text, as far as they are any.
     pub(crate) body: String,
 }
 
 impl Answer {
+    /// What a connection said until it was closed.
+    pub(crate) fn parse(mut answer: Vec<u8>, has_body: bool) -> Self {
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+        let bytes = answer.split_off(end + 4);
+        let is_chunked = has_body && head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+        let bytes = if is_chunked { joined(&bytes) } else { bytes };
+        Self { status, head, body: String::from_utf8_lossy(&bytes).into_owned(), bytes }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(": ")?;
@@ -89,14 +102,35 @@ impl Answer {
 
 /// Sends one request and reads the answer to its end.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str) -> Answer {
+    request_with(address, method, path, &[])
+}
+
+/// Like [`request`], with headers. One whose value is empty is not sent.
+pub(crate) fn request_with(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    let sent = headers.iter().filter(|(_, value)| !value.is_empty());
+    let headers: String = sent.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    Answer::parse(answer, method != "HEAD")
+}
+
+/// A body that came in chunks. One that does not end as it should is a failure.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|window| window == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).unwrap(), 16).unwrap();
+        chunks = &chunks[line + 2..];
+        if length == 0 {
+            return body;
+        }
+        body.extend_from_slice(&chunks[..length]);
+        chunks = &chunks[length + 2..];
+    }
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {

@@ -5,46 +5,49 @@
 //! fills its values in.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
 use prometheus::proto::LabelPair;
 
-use crate::exposition::{FamilyKind, Label, LabelNames, label_name};
+use crate::exposition::{Escaping, FamilyKind, Label, LabelNames, Naming, label_name};
 
 /// A key and its value, wherever they come from.
-pub(super) trait Pair<'a> {
-    fn key(&self) -> &'a str;
-    fn value(&self) -> Cow<'a, str>;
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    key: &'a str,
+    value: PairValue<'a>,
 }
 
-impl<'a> Pair<'a> for &'a KeyValue {
-    fn key(&self) -> &'a str {
-        self.key.as_str()
-    }
-
-    fn value(&self) -> Cow<'a, str> {
-        text(&self.value)
-    }
+#[derive(Clone, Copy)]
+enum PairValue<'a> {
+    Any(&'a Value),
+    Text(&'a str),
 }
 
-impl<'a> Pair<'a> for (&'a Key, &'a Value) {
-    fn key(&self) -> &'a str {
-        self.0.as_str()
-    }
-
-    fn value(&self) -> Cow<'a, str> {
-        text(self.1)
+impl<'a> Pair<'a> {
+    fn text(&self) -> Cow<'a, str> {
+        match self.value {
+            PairValue::Any(value) => text(value),
+            PairValue::Text(text) => Cow::Borrowed(text),
+        }
     }
 }
 
-impl<'a> Pair<'a> for &'a LabelPair {
-    fn key(&self) -> &'a str {
-        self.name()
+impl<'a> From<&'a KeyValue> for Pair<'a> {
+    fn from(pair: &'a KeyValue) -> Self {
+        Self { key: pair.key.as_str(), value: PairValue::Any(&pair.value) }
     }
+}
 
-    fn value(&self) -> Cow<'a, str> {
-        Cow::Borrowed(LabelPair::value(self))
+impl<'a> From<(&'a Key, &'a Value)> for Pair<'a> {
+    fn from((key, value): (&'a Key, &'a Value)) -> Self {
+        Self { key: key.as_str(), value: PairValue::Any(value) }
+    }
+}
+
+impl<'a> From<&'a LabelPair> for Pair<'a> {
+    fn from(pair: &'a LabelPair) -> Self {
+        Self { key: pair.name(), value: PairValue::Text(pair.value()) }
     }
 }
 
@@ -53,27 +56,33 @@ fn text(value: &Value) -> Cow<'_, str> {
         Value::String(text) => Cow::Borrowed(text.as_str()),
         Value::Bool(true) => Cow::Borrowed("true"),
         Value::Bool(false) => Cow::Borrowed("false"),
+        Value::I64(number) => itoa::Buffer::new().format(*number).to_owned().into(),
         other => other.to_string().into(),
     }
 }
 
-/// The labels that every point of a meter carries: `otel_scope_name`, `otel_scope_version`, `otel_scope_schema_url` and
-/// the scope's attributes.
-pub(super) struct ScopeLabels(Vec<(String, String)>);
+/// The labels that every point of a meter carries: `otel_scope_name`, `otel_scope_version`, `otel_scope_schema_url`, the
+/// scope's attributes, and attributes of the resource that are wanted as labels. Keys as they are before translation.
+#[derive(Default)]
+pub(super) struct FixedLabels(Vec<(String, String)>);
 
 const SCOPE_LABELS: [&str; 3] = ["otel_scope_name", "otel_scope_version", "otel_scope_schema_url"];
 
-impl ScopeLabels {
-    pub(super) fn new(scope: &InstrumentationScope) -> Self {
-        let [name, version, schema_url] = SCOPE_LABELS;
-        let mut labels = vec![(name.to_owned(), scope.name().to_owned())];
-        labels.extend(scope.version().map(|value| (version.to_owned(), value.to_owned())));
-        labels.extend(scope.schema_url().map(|value| (schema_url.to_owned(), value.to_owned())));
-        for attribute in scope.attributes() {
-            let key = format!("otel_scope_{}", attribute.key);
-            // An attribute must not pose as the scope's name, version or schema.
-            if !SCOPE_LABELS.contains(&label_name(&key, FamilyKind::Untyped).as_ref()) {
-                labels.push((key, text(&attribute.value).into_owned()));
+impl FixedLabels {
+    pub(super) fn new(scope: Option<&InstrumentationScope>, constant: &[(&Key, &Value)]) -> Self {
+        let mut labels: Vec<(String, String)> =
+            constant.iter().map(|(key, value)| (key.to_string(), text(value).into_owned())).collect();
+        if let Some(scope) = scope {
+            let [name, version, schema_url] = SCOPE_LABELS;
+            labels.push((name.to_owned(), scope.name().to_owned()));
+            labels.extend(scope.version().map(|value| (version.to_owned(), value.to_owned())));
+            labels.extend(scope.schema_url().map(|value| (schema_url.to_owned(), value.to_owned())));
+            for attribute in scope.attributes() {
+                let key = format!("otel_scope_{}", attribute.key);
+                // An attribute must not pose as the scope's name, version or schema, in whatever format.
+                if !SCOPE_LABELS.contains(&Naming::default().label(&key).as_ref()) {
+                    labels.push((key, text(&attribute.value).into_owned()));
+                }
             }
         }
         Self(labels)
@@ -81,12 +90,12 @@ impl ScopeLabels {
 }
 
 /// How the points of one metric of one meter become labels.
-pub(super) struct Shapes<'a, 'n> {
+pub(super) struct Shapes<'a> {
     kind: FamilyKind,
-    scope: &'a [(String, String)],
-    names: &'n mut LabelNames,
+    naming: &'a Naming,
+    escaping: Escaping,
+    fixed: &'a [(String, String)],
     shapes: Vec<Shape<'a>>,
-    by_keys: HashMap<Vec<&'a str>, usize>,
     last: usize,
 }
 
@@ -96,85 +105,73 @@ struct Shape<'a> {
     labels: Vec<(u32, Source)>,
 }
 
-/// So many shapes are looked at one by one before a map is asked, which needs the keys in a list.
-const FEW_SHAPES: usize = 4;
+/// So many shapes are kept of a metric. Whoever has more makes keys at run time, and has a shape worked out again.
+const MAX_SHAPES: usize = 16;
 
 /// Where a label's value comes from.
 enum Source {
     /// The attribute at this position.
     Attribute(usize),
-    /// The scope's label at this position.
-    Scope(usize),
+    /// The fixed label at this position.
+    Fixed(usize),
     /// Several keys that became one name: their values joined with `;`, in the order of the keys.
     Joined(Vec<Self>),
 }
 
-impl<'a, 'n> Shapes<'a, 'n> {
-    pub(super) fn new(kind: FamilyKind, scope: Option<&'a ScopeLabels>, names: &'n mut LabelNames) -> Self {
-        let scope = scope.map_or(&[][..], |scope| &scope.0);
-        Self { kind, scope, names, shapes: Vec::new(), by_keys: HashMap::new(), last: 0 }
+impl<'a> Shapes<'a> {
+    pub(super) fn new(kind: FamilyKind, naming: &'a Naming, escaping: Escaping, fixed: &'a FixedLabels) -> Self {
+        Self { kind, naming, escaping, fixed: &fixed.0, shapes: Vec::new(), last: 0 }
     }
 
     /// Appends the labels of a point, sorted by name.
-    pub(super) fn append<P: Pair<'a>, I: Iterator<Item = P>>(
-        &mut self,
-        pairs: &impl Fn() -> I,
-        labels: &mut Vec<Label<'a>>,
-    ) {
-        let fits = |shape: &Shape<'_>| {
-            let mut keys = shape.keys.iter();
-            pairs().all(|pair| keys.next() == Some(&pair.key())) && keys.next().is_none()
-        };
-        // Nearly always the shape of the point before, or the other of two: the SDK keeps attributes as they came and
-        // sorted.
-        let last = self.shapes.get(self.last).filter(|shape| fits(shape)).map(|_| self.last);
-        self.last = match last.or_else(|| self.shapes.iter().take(FEW_SHAPES).position(fits)) {
-            Some(index) => index,
-            None => self.find(pairs().map(|pair| pair.key()).collect()),
-        };
-        let scope = self.scope;
-        let all = self.shapes[self.last]
-            .labels
-            .iter()
-            .map(|(name, source)| Label { name: *name, value: source.value(pairs, scope) });
-        // To Prometheus an empty value is no label at all.
-        labels.extend(all.filter(|label| !label.value.is_empty()));
+    pub(super) fn labels(&mut self, pairs: &[Pair<'a>], names: &mut LabelNames, labels: &mut Vec<Label<'a>>) {
+        // Nearly always the shape of the point before: the SDK keeps attributes as they came, or sorted.
+        if !self.shapes.get(self.last).is_some_and(|shape| shape.fits(pairs)) {
+            self.last = match self.shapes.iter().position(|shape| shape.fits(pairs)) {
+                Some(index) => index,
+                None => self.add(pairs, names),
+            };
+        }
+        let fixed = self.fixed;
+        for (name, source) in &self.shapes[self.last].labels {
+            let value = source.value(pairs, fixed);
+            // To Prometheus an empty value is no label at all.
+            if !value.is_empty() {
+                labels.push(Label { name: *name, value });
+            }
+        }
     }
 
-    /// The shape of these keys, made if it is new.
-    fn find(&mut self, keys: Vec<&'a str>) -> usize {
-        if let Some(&index) = self.by_keys.get(&keys) {
-            return index;
+    fn add(&mut self, pairs: &[Pair<'a>], names: &mut LabelNames) -> usize {
+        let shape = self.shape(pairs.iter().map(|pair| pair.key).collect(), names);
+        if self.shapes.len() == MAX_SHAPES {
+            self.shapes.clear();
         }
-        let shape = self.shape(keys.clone());
         self.shapes.push(shape);
-        self.by_keys.insert(keys, self.shapes.len() - 1);
         self.shapes.len() - 1
     }
 
-    fn shape(&mut self, keys: Vec<&'a str>) -> Shape<'a> {
+    fn shape(&self, keys: Vec<&'a str>, names: &mut LabelNames) -> Shape<'a> {
         // Of a key that stands twice the SDK means the first, whichever of its copies of the attributes we are given.
         let first_of_its_name = |&(index, key): &(usize, &&str)| !keys[..index].contains(key);
+        let name = |key| label_name(key, self.kind, self.naming, self.escaping);
         let attributes = keys
             .iter()
             .enumerate()
             .filter(first_of_its_name)
-            .map(|(index, &key)| (label_name(key, self.kind), key, Source::Attribute(index)));
-        let scope = self
-            .scope
-            .iter()
-            .enumerate()
-            .map(|(index, (key, _))| (label_name(key, self.kind), key.as_str(), Source::Scope(index)));
-        let mut sources: Vec<(Cow<'_, str>, &str, Source)> = attributes.chain(scope).collect();
+            .map(|(index, &key)| (name(key), key, Source::Attribute(index)));
+        let fixed =
+            self.fixed.iter().enumerate().map(|(index, (key, _))| (name(key), key.as_str(), Source::Fixed(index)));
+        let mut sources: Vec<(Cow<'_, str>, &str, Source)> = attributes.chain(fixed).collect();
         sources.sort_by(|(a, a_key, _), (b, b_key, _)| (a, a_key).cmp(&(b, b_key)));
 
         let mut labels: Vec<(u32, Source)> = Vec::with_capacity(sources.len());
         for (name, _, source) in sources {
-            let number = self.names.number(&name);
+            let number = names.number(&name);
             match labels.last_mut() {
                 Some((last, Source::Joined(joined))) if *last == number => joined.push(source),
                 Some((last, only)) if *last == number => {
-                    let first = std::mem::replace(only, Source::Scope(0));
+                    let first = std::mem::replace(only, Source::Fixed(0));
                     *only = Source::Joined(vec![first, source]);
                 }
                 _ => labels.push((number, source)),
@@ -184,17 +181,21 @@ impl<'a, 'n> Shapes<'a, 'n> {
     }
 }
 
+impl Shape<'_> {
+    fn fits(&self, pairs: &[Pair<'_>]) -> bool {
+        // Most keys are constants of the program: the same text at the same place.
+        let is_same = |a: &str, b: &str| (std::ptr::eq(a, b)) || a == b;
+        self.keys.len() == pairs.len() && self.keys.iter().zip(pairs).all(|(key, pair)| is_same(key, pair.key))
+    }
+}
+
 impl Source {
-    fn value<'a, P: Pair<'a>, I: Iterator<Item = P>>(
-        &self,
-        pairs: &impl Fn() -> I,
-        scope: &'a [(String, String)],
-    ) -> Cow<'a, str> {
+    fn value<'a>(&self, pairs: &[Pair<'a>], fixed: &'a [(String, String)]) -> Cow<'a, str> {
         match self {
-            Self::Attribute(index) => pairs().nth(*index).map_or(Cow::Borrowed(""), |pair| pair.value()),
-            Self::Scope(index) => scope.get(*index).map_or(Cow::Borrowed(""), |(_, value)| Cow::Borrowed(value)),
+            Self::Attribute(index) => pairs.get(*index).map_or(Cow::Borrowed(""), Pair::text),
+            Self::Fixed(index) => fixed.get(*index).map_or(Cow::Borrowed(""), |(_, value)| Cow::Borrowed(value)),
             Self::Joined(sources) => {
-                sources.iter().map(|source| source.value(pairs, scope)).collect::<Vec<_>>().join(";").into()
+                sources.iter().map(|source| source.value(pairs, fixed)).collect::<Vec<_>>().join(";").into()
             }
         }
     }
@@ -204,11 +205,19 @@ impl Source {
 mod tests {
     use super::*;
 
-    fn labels(attributes: &[KeyValue], scope: &InstrumentationScope, kind: FamilyKind) -> Vec<(String, String)> {
-        let scope = ScopeLabels::new(scope);
-        let mut names = LabelNames::default();
-        let mut labels = Vec::new();
-        Shapes::new(kind, Some(&scope), &mut names).append(&|| attributes.iter(), &mut labels);
+    fn labels(
+        attributes: &[KeyValue],
+        scope: Option<&InstrumentationScope>,
+        constant: &[(&Key, &Value)],
+    ) -> Vec<(String, String)> {
+        let fixed = FixedLabels::new(scope, constant);
+        let (naming, mut names, mut labels) = (Naming::default(), LabelNames::default(), Vec::new());
+        let pairs: Vec<Pair<'_>> = attributes.iter().map(Pair::from).collect();
+        Shapes::new(FamilyKind::Counter, &naming, Escaping::Underscores, &fixed).labels(
+            &pairs,
+            &mut names,
+            &mut labels,
+        );
         labels.iter().map(|label| (names.name(label.name).to_owned(), label.value.to_string())).collect()
     }
 
@@ -223,12 +232,12 @@ mod tests {
             KeyValue::new("a.b", "second"),
             KeyValue::new("a-b", "first"),
             KeyValue::new("a_b", "third"),
-            KeyValue::new("n", 7),
+            KeyValue::new("n", -7),
         ];
         let scope = InstrumentationScope::builder("meter").build();
         assert_eq!(
-            labels(&attributes, &scope, FamilyKind::Counter),
-            pairs(&[("a_b", "first;second;third"), ("n", "7"), ("otel_scope_name", "meter"), ("z", "true")])
+            labels(&attributes, Some(&scope), &[]),
+            pairs(&[("a_b", "first;second;third"), ("n", "-7"), ("otel_scope_name", "meter"), ("z", "true")])
         );
     }
 
@@ -244,13 +253,22 @@ mod tests {
             ])
             .build();
         assert_eq!(
-            labels(&[KeyValue::new("otel.scope.name", "user")], &scope, FamilyKind::Counter),
+            labels(&[KeyValue::new("otel.scope.name", "user")], Some(&scope), &[]),
             pairs(&[
                 ("otel_scope_name", "user;meter"),
                 ("otel_scope_schema_url", "https://example.com/schema"),
                 ("otel_scope_team", "core"),
                 ("otel_scope_version", "1.2"),
             ])
+        );
+    }
+
+    #[test]
+    fn attributes_of_the_resource_join_those_of_the_point() {
+        let (key, value) = (Key::from("service.name"), Value::from("checkout"));
+        assert_eq!(
+            labels(&[KeyValue::new("service_name", "own")], None, &[(&key, &value)]),
+            pairs(&[("service_name", "checkout;own")])
         );
     }
 }

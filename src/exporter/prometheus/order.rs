@@ -1,0 +1,299 @@
+//! The order of a family's points: by their labels, the same in every scrape.
+//!
+//! The SDK hands its points out in the order of a hash map. An order that was found right is kept, four bytes for each
+//! point, and looked through before it is used again. For a family of many points looking costs as much as writing half
+//! of them. The SDK's order of a synchronous instrument only changes when a point is added, so a large family's order
+//! that once was right twice in a row, for as many points, is checked while the points are written. Should it ever turn
+//! out wrong there, the points that are left are sorted and follow; the next scrape is in order again.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::exposition::{Label, LabelNames, Labels};
+
+use super::Entry;
+use super::series::Members;
+use super::value::Value;
+
+/// Points whose order is kept from scrape to scrape, over all families: less than a megabyte.
+const MAX_KEPT: usize = 192 * 1024;
+
+/// A family of more points is never sorted as a whole but a window of so many at a time, half of which are written.
+const WINDOW: usize = 128 * 1024;
+
+/// Of so few points the order is looked through first, always.
+const FEW: usize = 256;
+
+/// So many points are fetched at once: their attributes and counts fit into a core's first cache.
+const FETCHED: usize = 32;
+
+/// The points of one family in order.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    points: Arc<[u32]>,
+    /// Whether it was right in a scrape after the one that it was made in.
+    is_proven: bool,
+}
+
+/// The orders of the scrape before.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    by_family: HashMap<String, Order>,
+    points: usize,
+}
+
+impl Orders {
+    pub(super) fn get(&self, family: &str, points: usize) -> Option<Order> {
+        self.by_family.get(family).filter(|order| order.points.len() == points).cloned()
+    }
+
+    pub(super) fn put(&mut self, family: &str, order: Order) {
+        let before = self.by_family.get(family).map_or(0, |order| order.points.len());
+        let points = self.points - before + order.points.len();
+        if points <= MAX_KEPT {
+            self.points = points;
+            match self.by_family.get_mut(family) {
+                Some(known) => *known = order,
+                None => drop(self.by_family.insert(family.to_owned(), order)),
+            }
+        }
+    }
+
+    /// Forgets families that are no more.
+    pub(super) fn keep_to(&mut self, entries: &[Entry<'_>]) {
+        if self.by_family.len() > entries.len() {
+            let is_there = |family: &str| entries.binary_search_by(|entry| entry.name.as_str().cmp(family)).is_ok();
+            self.by_family.retain(|family, _| is_there(family));
+            self.points = self.by_family.values().map(|order| order.points.len()).sum();
+        }
+    }
+}
+
+/// What became of a family's points.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) written: usize,
+    /// Points whose labels are those of another one.
+    pub(super) duplicates: usize,
+    /// Points whose value no format can show.
+    pub(super) invalid: usize,
+    /// The order to begin with next time.
+    pub(super) order: Option<Order>,
+}
+
+/// Gives every point to `write`, in order, until it has enough.
+pub(super) fn walk<'a>(
+    members: &mut Members<'a>,
+    names: &mut LabelNames,
+    known: Option<Order>,
+    write: impl FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool,
+) -> Walked {
+    let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+    let mut walk =
+        Walk { members, names, write, last: None, current: Vec::new(), same: usize::MAX, walked: Walked::default() };
+    if count as usize > WINDOW {
+        walk.windows(count);
+        return walk.walked;
+    }
+    let right = known.filter(|order| (order.is_proven && order.points.len() > FEW) || walk.is_sorted(&order.points));
+    let mut order = match right {
+        Some(order) => Order { is_proven: true, ..order },
+        None => Order { points: walk.sorted(count).into(), is_proven: false },
+    };
+    if let Next::Disorder { position } = walk.write_all(&order.points) {
+        let mut is_done = vec![false; order.points.len()];
+        order.points[..position].iter().for_each(|&point| is_done[point as usize] = true);
+        order = Order { points: walk.sorted(count).into(), is_proven: false };
+        walk.write_rest(&order.points, &is_done);
+    }
+    walk.walked.order = Some(order);
+    walk.walked
+}
+
+struct Walk<'w, 'a, W> {
+    members: &'w mut Members<'a>,
+    names: &'w mut LabelNames,
+    write: W,
+    /// The labels of the point before.
+    last: Option<Vec<Label<'a>>>,
+    /// The labels of the point that is looked at.
+    current: Vec<Label<'a>>,
+    /// How many of the first labels all points have had since one was written.
+    same: usize,
+    walked: Walked,
+}
+
+/// How writing some points ended.
+enum Next {
+    GoOn,
+    Enough,
+    /// The point at this position should have come before the one before it.
+    Disorder {
+        position: usize,
+    },
+}
+
+impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 'a, W> {
+    /// Writes points that are in order.
+    fn write_all(&mut self, points: &[u32]) -> Next {
+        for (position, &point) in points.iter().enumerate() {
+            if position % FETCHED == 0 {
+                self.members.fetch(&points[position..points.len().min(position + FETCHED)]);
+            }
+            let value = self.members.point(point, self.names, &mut self.current);
+            let (order, same) = match &self.last {
+                Some(last) => compare(last, &self.current, self.names),
+                None => (Ordering::Less, 0),
+            };
+            match order {
+                Ordering::Less => {}
+                Ordering::Equal => {
+                    self.walked.duplicates += 1;
+                    continue;
+                }
+                Ordering::Greater => return Next::Disorder { position },
+            }
+            self.same = self.same.min(same);
+            let go_on = match value {
+                Some((value, start)) => self.write(&value, start),
+                None => {
+                    self.walked.invalid += 1;
+                    true
+                }
+            };
+            std::mem::swap(self.last.get_or_insert_default(), &mut self.current);
+            if !go_on {
+                return Next::Enough;
+            }
+        }
+        Next::GoOn
+    }
+
+    /// Writes the point that is looked at.
+    fn write(&mut self, value: &Value<'a>, start: Option<SystemTime>) -> bool {
+        self.walked.written += 1;
+        let same = std::mem::replace(&mut self.same, usize::MAX);
+        (self.write)(Labels { names: self.names, labels: &self.current, same }, value, start)
+    }
+
+    /// Writes those of all points, given in order, whose labels no point has that is done.
+    fn write_rest(&mut self, points: &[u32], is_done: &[bool]) {
+        let mut rest = points;
+        while let Some(&first) = rest.first() {
+            let mut by_labels = ByLabels::new(self.members, self.names);
+            let alike = 1 + rest[1..].iter().take_while(|&&point| by_labels.are_alike(first, point)).count();
+            let left = rest[..alike].iter().filter(|&&point| !is_done[point as usize]).count();
+            let value = self.members.point(first, self.names, &mut self.current);
+            match value {
+                _ if left < alike => self.walked.duplicates += left,
+                None => self.walked.invalid += left,
+                Some((value, start)) => {
+                    self.walked.duplicates += left - 1;
+                    self.same = 0;
+                    if !self.write(&value, start) {
+                        return;
+                    }
+                }
+            }
+            rest = &rest[alike..];
+        }
+    }
+
+    /// Writes any number of points with a list of bounded length: in as many passes over all points as there are windows.
+    fn windows(&mut self, count: u32) {
+        let mut window: Vec<u32> = Vec::with_capacity(WINDOW);
+        loop {
+            window.clear();
+            // What comes after this is for a later window.
+            let mut bound: Option<Vec<Label<'a>>> = None;
+            for point in 0..count {
+                self.members.point(point, self.names, &mut self.current);
+                let order = |other: &Option<Vec<Label<'a>>>| {
+                    other.as_ref().map(|other| compare(other, &self.current, self.names).0)
+                };
+                if order(&self.last).is_some_and(Ordering::is_ge) || order(&bound).is_some_and(Ordering::is_le) {
+                    continue;
+                }
+                window.push(point);
+                if window.len() == WINDOW {
+                    let mut by_labels = ByLabels::new(self.members, self.names);
+                    window.select_nth_unstable_by(WINDOW / 2, |&a, &b| by_labels.compare(a, b));
+                    self.members.point(window[WINDOW / 2], self.names, bound.get_or_insert_default());
+                    window.truncate(WINDOW / 2);
+                }
+            }
+            let mut by_labels = ByLabels::new(self.members, self.names);
+            window.sort_unstable_by(|&a, &b| by_labels.compare(a, b));
+            if !matches!(self.write_all(&window), Next::GoOn) {
+                return;
+            }
+            if bound.is_none() {
+                // Points like one that was written were passed over in later windows.
+                let seen = self.walked.written + self.walked.invalid;
+                self.walked.duplicates = (count as usize).saturating_sub(seen);
+                return;
+            }
+        }
+    }
+
+    fn sorted(&mut self, count: u32) -> Vec<u32> {
+        let mut points: Vec<u32> = (0..count).collect();
+        let mut by_labels = ByLabels::new(self.members, self.names);
+        points.sort_unstable_by(|&a, &b| by_labels.compare(a, b));
+        points
+    }
+
+    fn is_sorted(&mut self, points: &[u32]) -> bool {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let mut pairs = points.windows(2);
+        if let Some(&first) = points.first() {
+            self.members.point(first, self.names, &mut a);
+        }
+        pairs.all(|pair| {
+            self.members.point(pair[1], self.names, &mut b);
+            let order = compare(&a, &b, self.names).0.then(pair[0].cmp(&pair[1]));
+            std::mem::swap(&mut a, &mut b);
+            order.is_lt()
+        })
+    }
+}
+
+/// Compares points by their labels, and those with the same labels by their number.
+struct ByLabels<'w, 'a> {
+    members: &'w mut Members<'a>,
+    names: &'w mut LabelNames,
+    a: Vec<Label<'a>>,
+    b: Vec<Label<'a>>,
+}
+
+impl<'w, 'a> ByLabels<'w, 'a> {
+    fn new(members: &'w mut Members<'a>, names: &'w mut LabelNames) -> Self {
+        Self { members, names, a: Vec::new(), b: Vec::new() }
+    }
+
+    fn compare(&mut self, a: u32, b: u32) -> Ordering {
+        self.members.point(a, self.names, &mut self.a);
+        self.members.point(b, self.names, &mut self.b);
+        compare(&self.a, &self.b, self.names).0.then(a.cmp(&b))
+    }
+
+    fn are_alike(&mut self, a: u32, b: u32) -> bool {
+        self.members.point(a, self.names, &mut self.a);
+        self.members.point(b, self.names, &mut self.b);
+        compare(&self.a, &self.b, self.names).0.is_eq()
+    }
+}
+
+/// The order of two sets of labels, and how many of the first labels they have in common.
+fn compare(a: &[Label<'_>], b: &[Label<'_>], names: &LabelNames) -> (Ordering, usize) {
+    for (same, (a, b)) in a.iter().zip(b).enumerate() {
+        let by_name = if a.name == b.name { Ordering::Equal } else { names.name(a.name).cmp(names.name(b.name)) };
+        let order = by_name.then_with(|| a.value.as_bytes().cmp(b.value.as_bytes()));
+        if order.is_ne() {
+            return (order, same);
+        }
+    }
+    (a.len().cmp(&b.len()), a.len().min(b.len()))
+}

@@ -1,0 +1,296 @@
+//! The body of an answer: whole, or in chunks that another thread is still making.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::error::ScrapeError;
+
+/// Chunks that wait for the scraper. Whoever makes them waits when there are so many.
+const MAX_READY: usize = 3;
+
+/// How long a scraper may leave its chunks before the page is given up. Our own server gives such a connection up
+/// sooner; this is for servers that never do.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// The body of an answer of [`ScrapeService`](crate::ScrapeService).
+///
+/// A page leaves in chunks while it is encoded, so its length is not known before its end unless it is short. When
+/// encoding fails half way, which takes a bug, the body ends with an error and the connection with it: a scraper never
+/// takes half a page for a whole one.
+pub struct ScrapeBody(Content);
+
+enum Content {
+    Whole(Bytes),
+    /// The first chunk, which has been waited for, and where the others come from.
+    Stream(Bytes, Chunks),
+}
+
+impl ScrapeBody {
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self(Content::Whole(bytes.into()))
+    }
+
+    /// The body of a page, once there is something of it.
+    pub(super) async fn stream(mut chunks: Chunks) -> Result<Self, ScrapeError> {
+        let first = std::future::poll_fn(|context| chunks.poll_next(context)).await.transpose()?.unwrap_or_default();
+        let is_whole = chunks.pipe.state().is_at_end();
+        Ok(Self(if is_whole { Content::Whole(first) } else { Content::Stream(first, chunks) }))
+    }
+}
+
+impl Body for ScrapeBody {
+    type Data = Bytes;
+    type Error = ScrapeError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ScrapeError>>> {
+        let (Content::Whole(first) | Content::Stream(first, _)) = &mut self.0;
+        if !first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(first)))));
+        }
+        match &mut self.0 {
+            Content::Whole(_) => Poll::Ready(None),
+            Content::Stream(_, chunks) => {
+                chunks.poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, Content::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Stream(..) => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Debug for ScrapeBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Content::Whole(_) => "Whole",
+            Content::Stream(..) => "Stream",
+        };
+        f.debug_tuple("ScrapeBody").field(&kind).finish()
+    }
+}
+
+/// A pipe for the chunks of one page.
+pub(super) fn pipe() -> (PageWriter, Chunks) {
+    let pipe = Arc::new(Pipe::default());
+    (PageWriter { pipe: Arc::clone(&pipe), held: Vec::new() }, Chunks { pipe })
+}
+
+#[derive(Default)]
+struct Pipe {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Vec<u8>>,
+    /// Buffers that have been read and can be filled again.
+    free: Vec<Vec<u8>>,
+    /// Who waits for the next chunk.
+    reader: Option<Waker>,
+    is_reader_gone: bool,
+    /// How the page ended.
+    end: Option<Result<(), ScrapeError>>,
+}
+
+impl State {
+    fn is_at_end(&self) -> bool {
+        self.ready.is_empty() && matches!(self.end, Some(Ok(())))
+    }
+}
+
+impl Pipe {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_reader(&self, state: &mut State) {
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// Where the thread that encodes puts its chunks.
+pub(super) struct PageWriter {
+    pipe: Arc<Pipe>,
+    /// The last chunk so far: it leaves when another comes, or with the end, so that a page of one chunk is known to be
+    /// whole when its first byte is.
+    held: Vec<u8>,
+}
+
+impl PageWriter {
+    /// Takes the bytes, leaves the buffer empty, and says whether anybody wants more. Waits while the reader is behind.
+    pub(super) fn hand_on(&mut self, buffer: &mut Vec<u8>) -> bool {
+        if !self.held.is_empty() {
+            let behind = |state: &mut State| state.ready.len() >= MAX_READY && !state.is_reader_gone;
+            let state = self.pipe.changed.wait_timeout_while(self.pipe.state(), STALLED, behind);
+            let (mut state, waited) = state.unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() || state.is_reader_gone {
+                return false;
+            }
+            let free = state.free.pop().unwrap_or_else(|| Vec::with_capacity(buffer.capacity()));
+            state.ready.push_back(mem::replace(&mut self.held, free));
+            self.pipe.tell_reader(&mut state);
+        }
+        mem::swap(&mut self.held, buffer);
+        true
+    }
+
+    /// Whether nobody reads any more.
+    pub(super) fn is_reader_gone(&self) -> bool {
+        self.pipe.state().is_reader_gone
+    }
+
+    /// Ends the page. A writer that is dropped before that has failed.
+    pub(super) fn end(mut self) {
+        let mut state = self.pipe.state();
+        if !self.held.is_empty() {
+            state.ready.push_back(mem::take(&mut self.held));
+        }
+        state.end = Some(Ok(()));
+    }
+}
+
+impl Drop for PageWriter {
+    fn drop(&mut self) {
+        let mut state = self.pipe.state();
+        let broken = || Err(ScrapeError::Collect { reason: "encoding ended half way".to_owned() });
+        state.end.get_or_insert_with(broken);
+        self.pipe.tell_reader(&mut state);
+    }
+}
+
+/// The chunks of one page.
+pub(super) struct Chunks {
+    pipe: Arc<Pipe>,
+}
+
+impl Chunks {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ScrapeError>>> {
+        let mut state = self.pipe.state();
+        match self.take(&mut state) {
+            Some(next) => Poll::Ready(next),
+            None => {
+                state.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The whole page. Waits for it.
+    pub(super) fn read_to_end(self) -> Result<Vec<u8>, ScrapeError> {
+        let mut page = Vec::new();
+        loop {
+            let nothing = |state: &mut State| state.ready.is_empty() && state.end.is_none();
+            let state = self.pipe.changed.wait_while(self.pipe.state(), nothing);
+            let next = self.take(&mut state.unwrap_or_else(PoisonError::into_inner));
+            match next.flatten().transpose()? {
+                Some(chunk) => page.extend_from_slice(&chunk),
+                None => return Ok(page),
+            }
+        }
+    }
+
+    /// The next chunk or the end, if there is either yet.
+    fn take(&self, state: &mut State) -> Option<Option<Result<Bytes, ScrapeError>>> {
+        if let Some(bytes) = state.ready.pop_front() {
+            self.pipe.changed.notify_all();
+            let chunk = Chunk { bytes, pipe: Arc::clone(&self.pipe) };
+            return Some(Some(Ok(Bytes::from_owner(chunk))));
+        }
+        Some(state.end.clone()?.err().map(Err))
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        self.pipe.state().is_reader_gone = true;
+        self.pipe.changed.notify_all();
+    }
+}
+
+/// A chunk on its way to a scraper. Its memory is filled again: fresh pages would cost more to map than to fill.
+struct Chunk {
+    bytes: Vec<u8>,
+    pipe: Arc<Pipe>,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.bytes.clear();
+        self.pipe.state().free.push(mem::take(&mut self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_writer_waits_for_a_reader_that_is_behind_and_fills_its_buffers_again() {
+        let (mut writer, chunks) = pipe();
+        let thread = thread::spawn(move || {
+            let mut buffer = Vec::with_capacity(1_000);
+            for number in 0..100_u8 {
+                buffer.extend_from_slice(&[number; 500]);
+                assert!(writer.hand_on(&mut buffer) && buffer.is_empty());
+            }
+            let state = writer.pipe.state();
+            let buffers = state.free.len() + state.ready.len();
+            drop(state);
+            assert!(buffers <= MAX_READY + 3, "{buffers} buffers for a hundred chunks");
+            writer.end();
+        });
+        let page = chunks.read_to_end().unwrap();
+        let expected: Vec<u8> = (0..100_u8).flat_map(|number| [number; 500]).collect();
+        assert_eq!(page, expected);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_writer_learns_that_nobody_reads_any_more() {
+        let (mut writer, chunks) = pipe();
+        assert!(writer.hand_on(&mut b"a".to_vec()));
+        drop(chunks);
+        assert!(writer.is_reader_gone());
+        assert!(!writer.hand_on(&mut b"b".to_vec()));
+    }
+
+    #[test]
+    fn a_page_that_was_not_ended_is_an_error_after_its_last_chunk() {
+        let (mut writer, chunks) = pipe();
+        assert!(writer.hand_on(&mut b"half a page".to_vec()));
+        assert!(writer.hand_on(&mut b"and a bit".to_vec()));
+        drop(writer);
+        let error = chunks.read_to_end().unwrap_err();
+        assert!(error.to_string().contains("half way"), "{error}");
+    }
+}
