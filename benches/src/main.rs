@@ -2,26 +2,40 @@
 //! what else the machine does falls on all of them alike. Quote the ratios; absolute times belong to one machine.
 //!
 //! ```text
+//! cargo run --release -p barograph-benches -- scrape         # one page of 90,000 lines
+//! cargo run --release -p barograph-benches -- scrape --all   # other sizes, attributes and values too
+//! cargo run --release -p barograph-benches -- memory         # what the first scrape adds (Linux)
 //! cargo run --release -p barograph-benches -- record
-//! cargo run --release -p barograph-benches -- scrape
+//! cargo bench -p barograph-benches                           # parts of Barograph by themselves
 //! ```
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a measurement is printed")]
 #![expect(clippy::expect_used, reason = "a measurement that cannot be made ends here")]
 
+mod check;
+mod memory;
+mod ours;
+mod peers;
 mod record;
 mod scrape;
 mod table;
+mod workload;
 
 use std::process::ExitCode;
+
+use workload::{HEADLINE, LARGEST, WORKLOADS};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["record"] => print!("{}", record::measure()),
-        ["scrape"] => print!("{}", scrape::measure()),
+        ["record"] => [1, 2, 8].into_iter().for_each(|threads| println!("{}", record::measure(threads))),
+        ["scrape"] => println!("{}", scrape::measure(&HEADLINE)),
+        ["scrape", "--all"] => WORKLOADS.iter().for_each(|workload| println!("{}", scrape::measure(workload))),
+        ["memory"] => println!("{}", memory::measure(&LARGEST)),
+        // What `memory` starts: one contestant in a process of its own.
+        ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
-            eprintln!("usage: cargo run --release -p barograph-benches -- record|scrape");
+            eprintln!("usage: cargo run --release -p barograph-benches -- record | scrape [--all] | memory");
             return ExitCode::from(2);
         }
     }

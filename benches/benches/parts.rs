@@ -1,0 +1,74 @@
+//! Parts of Barograph by themselves, through its public API: what a page of one metric costs in each format, and what
+//! one record costs.
+//!
+//! `cargo bench -p barograph-benches`, or `cargo bench -p barograph-benches -- histogram` for some of them.
+
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made ends here")]
+
+#[path = "../src/ours.rs"]
+mod ours;
+
+use barograph::{CounterSpec, HistogramSpec, MeterExt, Telemetry, attribute, buckets};
+use divan::{Bencher, black_box};
+use opentelemetry::KeyValue;
+
+use ours::{Format, scraper};
+
+attribute! { enum Api: "api" { DeepSeek = "deepseek", Perplexity = "perplexity", Other = "other" } }
+attribute! { enum Status: "status" { Success = "success", Error = "error" } }
+
+const CALLS: CounterSpec<(Api, Status)> = CounterSpec::new("bench.calls", "{call}", "Calls.");
+const TOTAL: CounterSpec = CounterSpec::new("bench.total", "{call}", "All calls.");
+const DURATION: HistogramSpec<(Api, Status)> =
+    HistogramSpec::new("bench.duration", "s", "Durations.").buckets(buckets::SECONDS);
+
+const FORMATS: [Format; 6] = [
+    Format::TEXT,
+    Format::OPEN_METRICS,
+    Format::PROTOBUF,
+    Format::TEXT.gzip(),
+    Format::OPEN_METRICS.gzip(),
+    Format::PROTOBUF.gzip(),
+];
+
+fn main() {
+    divan::main();
+}
+
+fn telemetry() -> Telemetry {
+    Telemetry::builder("bench").without_endpoint().start().expect("no endpoint, nothing to fail")
+}
+
+/// A scrape of next to nothing: the way there and back.
+#[divan::bench(args = FORMATS)]
+fn scrape_of_one_counter(bencher: Bencher, format: Format) {
+    let telemetry = telemetry();
+    telemetry.meter("bench").counter(&TOTAL).add(1, ());
+    let mut scrape = scraper(telemetry, format);
+    bencher.bench_local(|| scrape(&mut |piece| _ = black_box(piece)));
+}
+
+/// 17,000 lines of text.
+#[divan::bench(args = FORMATS)]
+fn scrape_of_a_histogram_with_1000_sets(bencher: Bencher, format: Format) {
+    let telemetry = telemetry();
+    let histogram =
+        telemetry.meter("bench").f64_histogram("bench.sizes").with_boundaries(buckets::SECONDS.to_vec()).build();
+    (0..1_000).for_each(|set| histogram.record(f64::from(set) / 97.0, &[KeyValue::new("set", i64::from(set))]));
+    let mut scrape = scraper(telemetry, format);
+    bencher.bench_local(|| scrape(&mut |piece| _ = black_box(piece)));
+}
+
+#[divan::bench]
+fn typed_counter_add(bencher: Bencher) {
+    let telemetry = telemetry();
+    let calls = telemetry.meter("bench").counter(&CALLS);
+    bencher.bench(|| calls.add(black_box(1), black_box((Api::DeepSeek, Status::Success))));
+}
+
+#[divan::bench]
+fn typed_histogram_record(bencher: Bencher) {
+    let telemetry = telemetry();
+    let duration = telemetry.meter("bench").histogram(&DURATION);
+    bencher.bench(|| duration.record(black_box(0.3), black_box((Api::DeepSeek, Status::Success))));
+}
