@@ -12,16 +12,16 @@ pub(crate) const MIN_SCHEMA: i8 = -4;
 /// The finest scale that native histograms have; a sample that is finer is made coarser.
 const MAX_SCHEMA: i8 = 8;
 
-/// The finest scale that is written as text: four buckets an octave. One more would double the lines, and 1 ms to 10 s
-/// are 53 of them already; the middle of such a bucket is at most 9.5 % away from any value in it.
+/// The finest scale that is written as text: four buckets an octave. 1 ms to 10 s are 55 lines then, where the scales
+/// that SDKs record with make hundreds; the middle of such a bucket is within 9.5 % of every value in it.
 pub(crate) const MAX_TEXT_SCALE: i8 = 2;
 
 /// The zero threshold of the specification where the sample has none. It also tells an empty native histogram from a
 /// classic one without buckets.
 const ZERO_THRESHOLD: f64 = 1e-128;
 
-/// So many empty buckets in a row are written as such: another span would take more bytes.
-const LONGEST_BRIDGE: i64 = 2;
+/// So many empty buckets in a row are written as such, as Prometheus' own client does: another span would take more.
+const LONGEST_BRIDGE: i32 = 2;
 
 /// A native histogram: what Prometheus' protobuf format has besides count and sum.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ pub(crate) struct Span {
 }
 
 impl Native {
-    /// Converts a sample, or says that it is too coarse, which leaves nothing of use here.
+    /// Converts a sample, and says whether it could: one that is too coarse leaves nothing of use here.
     #[must_use]
     pub(crate) fn convert(&mut self, sample: &ExponentialSample<'_>) -> bool {
         if sample.scale < MIN_SCHEMA {
@@ -70,29 +70,30 @@ impl NativeBuckets {
     fn convert(&mut self, first: i32, counts: &[u64]) {
         self.spans.clear();
         self.deltas.clear();
-        // Native buckets are counted by their upper bounds, so their indexes are one higher.
-        let mut next = 0;
+        // A native bucket has the index of its upper bound, which is one higher. The first span says its index as the
+        // gap before it.
+        let mut gap = first + 1;
         let mut previous = 0;
-        for (index, &count) in (i64::from(first) + 1..).zip(counts) {
-            if count > 0 {
-                let gap = index - next;
-                match self.spans.last_mut() {
-                    Some(span) if gap <= LONGEST_BRIDGE => {
-                        for _ in 0..gap {
-                            span.length += 1;
-                            self.deltas.push(-previous);
-                            previous = 0;
-                        }
-                        span.length += 1;
-                    }
-                    // Fits: an index does, and a gap is shorter than the counts.
-                    _ => self.spans.push(Span { offset: i32::try_from(gap).unwrap_or(i32::MAX), length: 1 }),
-                }
-                let count = i64::try_from(count).unwrap_or(i64::MAX);
-                self.deltas.push(count - previous);
-                previous = count;
-                next = index + 1;
+        for &count in counts {
+            if count == 0 {
+                gap += 1;
+                continue;
             }
+            match self.spans.last_mut() {
+                Some(span) if gap <= LONGEST_BRIDGE => {
+                    for _ in 0..gap {
+                        span.length += 1;
+                        self.deltas.push(-previous);
+                        previous = 0;
+                    }
+                    span.length += 1;
+                }
+                _ => self.spans.push(Span { offset: gap, length: 1 }),
+            }
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.deltas.push(count - previous);
+            previous = count;
+            gap = 0;
         }
     }
 }
@@ -161,28 +162,32 @@ impl Classic {
     }
 }
 
-/// Merges buckets to a scale that is `delta` coarser, from the first to the last that is not empty, and says which index
-/// the first has.
+/// Merges buckets to a scale that is `delta` coarser, from the first to the last that is not empty, and says which
+/// index the first has.
 fn downscale(buckets: ExponentialBuckets<'_>, delta: i8, merged: &mut Vec<u64>) -> i32 {
     merged.clear();
-    let mut first = 0;
-    for (index, &count) in (i64::from(buckets.offset)..).zip(buckets.counts) {
-        if count == 0 {
-            continue;
-        }
-        // Shifting by 63 already leaves nothing but the sign. The limit leaves room for the index after it: no float is
-        // large enough for such a bucket.
-        let index = i32::try_from(index >> delta.min(63)).unwrap_or(i32::MAX).min(i32::MAX - 1);
-        if merged.is_empty() {
-            first = index;
-        }
-        let position = first.abs_diff(index) as usize;
-        if position >= merged.len() {
-            merged.resize(position + 1, 0);
-        }
-        merged[position] = merged[position].saturating_add(count);
-    }
-    first
+    let is_used = |count: &u64| *count > 0;
+    let (Some(first), Some(last)) = (buckets.counts.iter().position(is_used), buckets.counts.iter().rposition(is_used))
+    else {
+        return 0;
+    };
+    // A wider shift leaves only the sign of an index, as this one does.
+    let delta = delta.min(31);
+    let index = i64::from(buckets.offset) + first as i64;
+    let merged_index = index >> delta;
+    // The first merged bucket can be without some of its neighbours.
+    let neighbours = ((merged_index + 1) << delta) - index;
+    let counts = &buckets.counts[first..=last];
+    let (head, tail) = counts.split_at(counts.len().min(neighbours as usize));
+    merged.push(sum(head));
+    merged.extend(tail.chunks(1 << delta).map(sum));
+    // There are upper bounds for all of them among the indexes. No float is so large that it mattered.
+    let highest = i64::from(i32::MAX) - merged.len() as i64;
+    i32::try_from(merged_index.min(highest)).unwrap_or(i32::MIN)
+}
+
+fn sum(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
 }
 
 /// The lower bound of the bucket that comes `position` after the one with the index `first`.
@@ -196,4 +201,189 @@ fn bound(first: i32, position: usize, scale: i8) -> f64 {
 /// By how many scales a sample is too fine.
 fn scale_delta(scale: i8, finest: i8) -> i8 {
     scale.saturating_sub(finest).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::Number;
+
+    fn buckets(offset: i32, counts: &[u64]) -> ExponentialBuckets<'_> {
+        ExponentialBuckets { offset, counts }
+    }
+
+    fn sample<'a>(
+        scale: i8,
+        zero_count: u64,
+        negative: ExponentialBuckets<'a>,
+        positive: ExponentialBuckets<'a>,
+    ) -> ExponentialSample<'a> {
+        let count = zero_count + negative.counts.iter().sum::<u64>() + positive.counts.iter().sum::<u64>();
+        let sum = Number::Unsigned(0);
+        ExponentialSample { scale, count, sum, zero_count, zero_threshold: 0.0, positive, negative }
+    }
+
+    fn positive(scale: i8, offset: i32, counts: &[u64]) -> ExponentialSample<'_> {
+        sample(scale, 0, buckets(0, &[]), buckets(offset, counts))
+    }
+
+    /// Spans and deltas as pairs and numbers.
+    fn native(sample: &ExponentialSample<'_>) -> (Vec<(i32, u32)>, Vec<i64>) {
+        let mut native = Native::default();
+        assert!(native.convert(sample));
+        let spans = native.positive.spans.iter().map(|span| (span.offset, span.length)).collect();
+        (spans, native.positive.deltas)
+    }
+
+    /// Bounds with their cumulative counts.
+    fn classic(sample: &ExponentialSample<'_>) -> Vec<(f64, u64)> {
+        let mut classic = Classic::default();
+        let sample = classic.convert(sample);
+        assert_eq!(sample.bounds.len(), sample.cumulative.len());
+        sample.bounds.iter().copied().zip(sample.cumulative.iter().copied()).collect()
+    }
+
+    #[test]
+    fn neighbours_merge_where_a_coarser_scale_has_its_bounds() {
+        for (offset, counts, delta, merged_offset, merged) in [
+            (0, &[1, 2, 3, 4][..], 0, 0, &[1, 2, 3, 4][..]),
+            (0, &[1, 2, 3, 4], 1, 0, &[3, 7]),
+            (1, &[1, 2, 3, 4], 1, 0, &[1, 5, 4]),
+            (-3, &[1, 2, 3, 4], 2, -1, &[6, 4]),
+            (-1, &[1, 1], 5, -1, &[1, 1]),
+            (5, &[0, 0, 7, 0, 0, 8, 0, 0], 1, 3, &[7, 0, 8]),
+            (5, &[0, 0], 1, 0, &[]),
+            (i32::MIN, &[1, 1, 1], 1, i32::MIN / 2, &[2, 1]),
+            (i32::MIN, &[1], 127, -1, &[1]),
+            (i32::MAX, &[1, 1], 31, 0, &[1, 1]),
+            (0, &[u64::MAX, 1], 1, 0, &[u64::MAX]),
+        ] {
+            let mut found = vec![9];
+            let first = downscale(buckets(offset, counts), delta, &mut found);
+            assert_eq!((first, found.as_slice()), (merged_offset, merged), "{counts:?} from {offset} by {delta}");
+        }
+    }
+
+    #[test]
+    fn native_buckets_are_counted_by_their_upper_bounds() {
+        assert_eq!(native(&positive(0, 0, &[5])), (vec![(1, 1)], vec![5]));
+        assert_eq!(native(&positive(0, -1, &[5, 7, 6])), (vec![(0, 3)], vec![5, 2, -1]));
+    }
+
+    #[test]
+    fn small_gaps_are_bridged_and_larger_ones_begin_a_span() {
+        // The worked example of the specification.
+        let counts = [10, 0, 0, 20, 5, 2];
+        assert_eq!(native(&positive(0, 3, &counts)), (vec![(4, 6)], vec![10, -10, 0, 20, -15, -3]));
+        assert_eq!(native(&positive(0, 3, &[10, 0, 0, 0, 20])), (vec![(4, 1), (3, 1)], vec![10, 10]));
+    }
+
+    #[test]
+    fn a_scale_that_is_too_fine_is_made_coarser_and_one_that_is_too_coarse_is_refused() {
+        let mut native = Native::default();
+        assert!(native.convert(&positive(10, 0, &[1; 8])));
+        assert_eq!((native.schema, native.positive.deltas.as_slice()), (8, &[4, 0][..]));
+        assert!(native.convert(&positive(MIN_SCHEMA, 0, &[1])));
+        assert_eq!(native.schema, MIN_SCHEMA);
+        assert!(!native.convert(&positive(MIN_SCHEMA - 1, 0, &[1])));
+    }
+
+    #[test]
+    fn a_zero_threshold_that_nobody_set_is_the_specifications() {
+        let mut native = Native::default();
+        for (given, shown) in [(0.0, 1e-128), (f64::NAN, 1e-128), (0.5, 0.5)] {
+            assert!(native.convert(&ExponentialSample { zero_threshold: given, ..positive(0, 0, &[]) }));
+            assert_eq!(native.zero_threshold, shown);
+        }
+    }
+
+    #[test]
+    fn a_converter_keeps_nothing_of_the_sample_before() {
+        let mut native = Native::default();
+        let mut classic = Classic::default();
+        let before = sample(0, 1, buckets(0, &[1]), buckets(0, &[1]));
+        let empty = sample(0, 0, buckets(7, &[0, 0]), buckets(0, &[]));
+        assert!(native.convert(&before) && native.convert(&empty));
+        let Native { positive, negative, .. } = &native;
+        assert!([positive, negative].iter().all(|buckets| buckets.spans.is_empty() && buckets.deltas.is_empty()));
+        assert_eq!(classic.convert(&before).bounds, [-1.0, 0.0, 1.0, 2.0]);
+        let empty = classic.convert(&empty);
+        assert!(empty.bounds.is_empty() && empty.cumulative.is_empty());
+    }
+
+    #[test]
+    fn bounds_begin_below_the_first_value_and_have_no_gap() {
+        assert_eq!(classic(&positive(0, 1, &[3, 0, 4])), [(2.0, 0), (4.0, 3), (8.0, 3), (16.0, 7)]);
+    }
+
+    #[test]
+    fn bounds_ascend_from_the_most_negative_over_zero_to_the_most_positive() {
+        let (below, above) = (buckets(0, &[1, 2]), buckets(-1, &[4]));
+        assert_eq!(classic(&sample(0, 0, below, buckets(0, &[]))), [(-2.0, 2), (-1.0, 3)]);
+        let bounds = [(-2.0, 2), (-1.0, 3), (0.0, 3), (0.5, 3), (1.0, 7)];
+        assert_eq!(classic(&sample(0, 0, below, above)), bounds);
+        assert_eq!(classic(&sample(0, 9, buckets(0, &[]), buckets(0, &[]))), [(0.0, 9)]);
+    }
+
+    #[test]
+    fn what_lies_below_the_zero_threshold_counts_towards_it() {
+        let positive = sample(0, 5, buckets(0, &[]), buckets(-2, &[1, 2, 4]));
+        let bounds = [(1.0, 8), (2.0, 12)];
+        assert_eq!(classic(&ExponentialSample { zero_threshold: 1.0, ..positive }), bounds);
+    }
+
+    #[test]
+    fn a_zero_threshold_without_a_meaning_is_zero_and_an_infinite_one_has_no_bound() {
+        let zeros = sample(0, 5, buckets(0, &[]), buckets(0, &[1]));
+        for (zero_threshold, bounds) in [
+            (-1.0, &[(0.0, 5), (1.0, 5), (2.0, 6)][..]),
+            (f64::NAN, &[(0.0, 5), (1.0, 5), (2.0, 6)]),
+            (f64::INFINITY, &[(1.0, 5), (2.0, 6)]),
+        ] {
+            assert_eq!(classic(&ExponentialSample { zero_threshold, ..zeros }), bounds, "{zero_threshold}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_a_coarser_scale_are_bounds_of_a_finer_one_to_the_last_bit() {
+        let counts = [1; 64];
+        for scale in -3..=MAX_TEXT_SCALE {
+            let fine = classic(&positive(scale, -32, &counts));
+            for (bound, count) in classic(&positive(scale - 1, -16, &[2; 32])) {
+                assert!(fine.contains(&(bound, count)), "{bound} at scale {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_has_at_most_four_buckets_an_octave() {
+        let bounds = [(1.0, 0), (1.189207115002721, 4), (1.4142135623730951, 8)];
+        assert_eq!(classic(&positive(4, 0, &[1; 8])), bounds);
+        assert_eq!(classic(&positive(20, 0, &[1; 8])), [(1.0, 0), (1.189207115002721, 8)]);
+        // From 1 ms to 10 s.
+        assert_eq!(classic(&positive(2, -40, &[1; 54])).len(), 55);
+    }
+
+    #[test]
+    fn a_bound_beyond_all_floats_is_left_to_the_infinite_bucket() {
+        assert_eq!(classic(&positive(-10, -2, &[1, 2, 4])), [(0.0, 0), (2f64.powi(-512).powi(2), 1), (1.0, 3)]);
+        assert_eq!(classic(&positive(0, 1023, &[1, 2])), [(2f64.powi(1023), 0)]);
+        assert_eq!(classic(&sample(0, 0, buckets(i32::MAX, &[1]), buckets(i32::MAX, &[1]))), [(0.0, 1)]);
+    }
+
+    #[test]
+    fn no_scale_and_no_offset_overflows() {
+        let mut native = Native::default();
+        for scale in i8::MIN..=i8::MAX {
+            for offset in [i32::MIN, i32::MIN + 1, -1, 0, 1, i32::MAX - 1, i32::MAX] {
+                let buckets = buckets(offset, &[1, 0, u64::MAX, 0, 0, 0, u64::MAX]);
+                let sample =
+                    ExponentialSample { count: 0, positive: buckets, negative: buckets, ..positive(scale, 0, &[]) };
+                assert_eq!(native.convert(&sample), scale >= MIN_SCHEMA);
+                let bounds = classic(&sample);
+                assert!(bounds.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1), "{bounds:?}");
+                assert!(bounds.iter().all(|(bound, _)| bound.is_finite() && bound.to_bits() != (-0.0f64).to_bits()));
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How many bytes are collected before they are handed on: few enough to stay in a core's cache, and enough that handing
 /// them on costs next to nothing.
-pub(crate) const CHUNK: usize = 128 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// A buffer that is handed on whenever it is full.
 pub(crate) struct Out<'a> {
@@ -17,7 +17,7 @@ pub(crate) struct Out<'a> {
 impl<'a> Out<'a> {
     /// Hands chunks to `hand_on`, which takes the bytes, leaves the buffer empty, and says whether it wants more.
     pub(crate) fn new(hand_on: &'a mut dyn FnMut(&mut Vec<u8>) -> bool) -> Self {
-        Self { buffer: Vec::with_capacity(CHUNK + CHUNK / 8), hand_on, is_stopped: false }
+        Self { buffer: Vec::new(), hand_on, is_stopped: false }
     }
 
     /// Hands the buffer on if it is full. Call it after each line or message.

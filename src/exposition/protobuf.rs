@@ -1,25 +1,17 @@
 //! The protobuf format of Prometheus: messages of type `io.prometheus.client.MetricFamily`, each after its length.
 //!
-//! It is the only format that carries native histograms, and a scraper parses it faster than text. The messages are few
-//! and fixed, so they are written by hand: fields in the order of their numbers, each with its key before it.
+//! It is the only format that carries native histograms. The messages are few and fixed, so they are written by hand.
 
+use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::exponential::{Native, NativeBuckets};
+use super::exponential::{Native, Span};
 use super::{
     Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
 };
 
 /// So much of a family is kept until its length is known; of a longer one only the length, and it is encoded twice.
 const KEPT: usize = 256 * 1024;
-
-// The wire types of fields.
-const VARINT: u8 = 0;
-const FIXED: u8 = 1;
-const BYTES: u8 = 2;
-
-/// The length of a double with its key.
-const DOUBLE: usize = 9;
 
 /// Writes families as delimited protobuf messages.
 pub(crate) struct ProtobufEncoder<'o, 'a> {
@@ -33,8 +25,6 @@ pub(crate) struct ProtobufEncoder<'o, 'a> {
     /// The labels of the current sample as fields of its metric, and where each of them ends.
     labels: Vec<u8>,
     label_ends: Vec<usize>,
-    /// The message within the current metric that has its value.
-    value: Vec<u8>,
     native: Native,
 }
 
@@ -45,7 +35,8 @@ enum Pass {
     Keeping,
     /// They are too long to be kept. So long are those that were given.
     Measuring { length: usize },
-    /// They are given once more and written at once. So long are those that are still to come.
+    /// They are given once more and written at once. So long are those that are still to come; if that should turn out
+    /// wrong, the page fails.
     Writing { left: usize },
 }
 
@@ -59,43 +50,39 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
             pass: Pass::Keeping,
             labels: Vec::new(),
             label_ends: Vec::new(),
-            value: Vec::new(),
             native: Native::default(),
         }
     }
 
-    /// Encodes the labels that the sample before did not have, and begins a value.
-    fn begin(&mut self, labels: Labels<'_>) {
-        self.value.clear();
+    /// Encodes the labels that the sample before did not have.
+    fn labels(&mut self, labels: Labels<'_>) {
         let same = labels.same.min(self.label_ends.len());
         self.label_ends.truncate(same);
         self.labels.truncate(self.label_ends.last().copied().unwrap_or(0));
         for (name, value) in labels.iter().skip(same) {
-            self.labels.push(key(1, BYTES));
-            varint((text_len(name) + text_len(value)) as u64, &mut self.labels);
-            text(1, name, &mut self.labels);
-            text(2, value, &mut self.labels);
+            self.labels.message(1, &Label { name, value });
             self.label_ends.push(self.labels.len());
         }
     }
 
-    /// Ends the metric that has the current labels, and the current value as its `field`.
-    fn metric(&mut self, field: u8) {
-        let metric = self.labels.len() + bytes_len(self.value.len());
-        let length = bytes_len(metric);
+    /// Ends a metric: it has the current labels, and `value` as its `field`.
+    fn metric(&mut self, field: u8, value: &impl Message) {
+        let value_len = length(value);
+        let metric_len = self.labels.len() + field_len(value_len);
+        let whole = field_len(metric_len);
         let target = match &mut self.pass {
-            Pass::Keeping if self.metrics.len() + length <= KEPT => &mut self.metrics,
+            Pass::Keeping if self.metrics.len() + whole <= KEPT => &mut self.metrics,
             Pass::Keeping => {
-                self.pass = Pass::Measuring { length: self.metrics.len() + length };
+                self.pass = Pass::Measuring { length: self.metrics.len() + whole };
                 self.metrics.clear();
                 return;
             }
-            Pass::Measuring { length: measured } => {
-                *measured += length;
+            Pass::Measuring { length } => {
+                *length += whole;
                 return;
             }
             Pass::Writing { left } => {
-                let Some(rest) = left.checked_sub(length) else {
+                let Some(rest) = left.checked_sub(whole) else {
                     self.out.fail();
                     return;
                 };
@@ -103,12 +90,12 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
                 &mut self.out.buffer
             }
         };
-        target.push(key(4, BYTES));
-        varint(metric as u64, target);
+        let end = target.len() + whole;
+        target.prefix(4, metric_len);
         target.extend_from_slice(&self.labels);
-        target.push(key(field, BYTES));
-        varint(self.value.len() as u64, target);
-        target.extend_from_slice(&self.value);
+        target.prefix(field, value_len);
+        value.write(target);
+        debug_assert_eq!(target.len(), end, "a message is as long as it was said to be");
         if let Pass::Writing { .. } = self.pass {
             self.out.hand_on_if_full();
         }
@@ -116,7 +103,7 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
 
     /// Writes the current family up to its metrics, which are so long.
     fn begin_family(&mut self, metrics: usize) {
-        varint((self.header.len() + metrics) as u64, &mut self.out.buffer);
+        self.out.buffer.varint((self.header.len() + metrics) as u64);
         self.out.buffer.extend_from_slice(&self.header);
     }
 }
@@ -128,9 +115,9 @@ impl Encoder for ProtobufEncoder<'_, '_> {
         self.metrics.clear();
         self.pass = Pass::Keeping;
         self.header.clear();
-        text(1, family.name, &mut self.header);
+        self.header.text(1, family.name);
         if !family.help.is_empty() {
-            text(2, family.help, &mut self.header);
+            self.header.text(2, family.help);
         }
         let kind = match family.kind {
             FamilyKind::Counter => 0,
@@ -139,68 +126,41 @@ impl Encoder for ProtobufEncoder<'_, '_> {
             FamilyKind::Untyped => 3,
             FamilyKind::Histogram => 4,
         };
-        unsigned(3, kind, &mut self.header);
+        self.header.unsigned(3, kind);
         // Before the metrics, although its number is higher: fields may come in any order.
         if !family.unit.is_empty() {
-            text(5, family.unit, &mut self.header);
+            self.header.text(5, family.unit);
         }
     }
 
     fn number(&mut self, labels: Labels<'_>, value: Number, start: Option<SystemTime>) {
-        self.begin(labels);
-        double(1, float(value), &mut self.value);
+        self.labels(labels);
+        let value = float(value);
         match self.kind {
-            FamilyKind::Counter => {
-                created(3, start, &mut self.value);
-                self.metric(3);
-            }
-            FamilyKind::Gauge | FamilyKind::Info => self.metric(2),
-            _ => self.metric(5),
+            FamilyKind::Counter => self.metric(3, &Counter { value, created: created(start) }),
+            FamilyKind::Gauge | FamilyKind::Info => self.metric(2, &Value(value)),
+            _ => self.metric(5, &Value(value)),
         }
     }
 
     fn histogram(&mut self, labels: Labels<'_>, sample: &HistogramSample<'_>, start: Option<SystemTime>) {
-        self.begin(labels);
-        unsigned(1, sample.count, &mut self.value);
-        double(2, float(sample.sum), &mut self.value);
-        for (&bound, &cumulative) in sample.bounds.iter().zip(sample.cumulative) {
-            // At most 20 bytes.
-            let length = 1 + varint_len(cumulative) + DOUBLE;
-            self.value.extend_from_slice(&[key(3, BYTES), length as u8]);
-            unsigned(1, cumulative, &mut self.value);
-            double(2, bound, &mut self.value);
-        }
-        created(15, start, &mut self.value);
-        self.metric(7);
+        self.labels(labels);
+        self.metric(7, &Histogram { sample, created: created(start) });
     }
 
     fn exponential(&mut self, labels: Labels<'_>, sample: &ExponentialSample<'_>, start: Option<SystemTime>) {
-        self.begin(labels);
+        self.labels(labels);
+        let mut native = mem::take(&mut self.native);
         // The exporter gives no sample that is too coarse.
-        if !self.native.convert(sample) {
-            return;
+        if native.convert(sample) {
+            self.metric(7, &NativeHistogram { sample, native: &native, created: created(start) });
         }
-        unsigned(1, sample.count, &mut self.value);
-        double(2, float(sample.sum), &mut self.value);
-        unsigned(5, zigzag(self.native.schema.into()), &mut self.value);
-        double(6, self.native.zero_threshold, &mut self.value);
-        unsigned(7, sample.zero_count, &mut self.value);
-        native_buckets(9, &self.native.negative, &mut self.value);
-        native_buckets(12, &self.native.positive, &mut self.value);
-        created(15, start, &mut self.value);
-        self.metric(7);
+        self.native = native;
     }
 
     fn summary(&mut self, labels: Labels<'_>, sample: &SummarySample<'_>) {
-        self.begin(labels);
-        unsigned(1, sample.count, &mut self.value);
-        double(2, sample.sum, &mut self.value);
-        for &(quantile, value) in sample.quantiles {
-            self.value.extend_from_slice(&[key(3, BYTES), 2 * DOUBLE as u8]);
-            double(1, quantile, &mut self.value);
-            double(2, value, &mut self.value);
-        }
-        self.metric(4);
+        self.labels(labels);
+        self.metric(4, sample);
     }
 
     fn end_family(&mut self) -> FamilyEnd {
@@ -220,7 +180,6 @@ impl Encoder for ProtobufEncoder<'_, '_> {
                 return FamilyEnd::Again;
             }
             Pass::Writing { left } => {
-                debug_assert_eq!(left, 0, "the samples of both passes are the same");
                 if left > 0 {
                     self.out.fail();
                 }
@@ -238,88 +197,161 @@ impl Encoder for ProtobufEncoder<'_, '_> {
     }
 }
 
-/// Writes the fields of native buckets: the spans, and the deltas under the number after theirs.
-fn native_buckets(field: u8, buckets: &NativeBuckets, out: &mut Vec<u8>) {
-    for span in &buckets.spans {
-        let (offset, length) = (zigzag(span.offset.into()), u64::from(span.length));
-        // At most 12 bytes.
-        let span = 2 + varint_len(offset) + varint_len(length);
-        out.extend_from_slice(&[key(field, BYTES), span as u8]);
-        unsigned(1, offset, out);
-        unsigned(2, length, out);
+/// Something that stands after its length, described once: written to a [`Length`], it says how long it is.
+trait Message {
+    fn write(&self, sink: &mut impl Sink);
+}
+
+struct Label<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+impl Message for Label<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.text(1, self.name);
+        sink.text(2, self.value);
     }
-    if !buckets.deltas.is_empty() {
-        let length: usize = buckets.deltas.iter().map(|&delta| varint_len(zigzag(delta))).sum();
-        out.push(key(field + 1, BYTES));
-        varint(length as u64, out);
-        for &delta in &buckets.deltas {
-            varint(zigzag(delta), out);
+}
+
+/// A gauge, or what has no type.
+struct Value(f64);
+
+impl Message for Value {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.double(1, self.0);
+    }
+}
+
+struct Counter {
+    value: f64,
+    created: Option<Timestamp>,
+}
+
+impl Message for Counter {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.double(1, self.value);
+        if let Some(created) = &self.created {
+            sink.message(3, created);
         }
     }
 }
 
-/// Writes a `google.protobuf.Timestamp`.
-fn created(field: u8, start: Option<SystemTime>, out: &mut Vec<u8>) {
-    let Some(start) = start else { return };
-    // A clock before 1970 was never set. 0 is what scrapers take for unknown.
-    let start = start.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, nanos) = (start.as_secs(), u64::from(start.subsec_nanos()));
-    // At most 17 bytes.
-    let length = 2 + varint_len(seconds) + varint_len(nanos);
-    out.extend_from_slice(&[key(field, BYTES), length as u8]);
-    unsigned(1, seconds, out);
-    unsigned(2, nanos, out);
+struct Histogram<'a> {
+    sample: &'a HistogramSample<'a>,
+    created: Option<Timestamp>,
 }
 
-/// What comes before a field: a single byte, since no field of these messages has a number above 15.
-const fn key(field: u8, wire: u8) -> u8 {
-    field << 3 | wire
-}
-
-fn unsigned(field: u8, value: u64, out: &mut Vec<u8>) {
-    out.push(key(field, VARINT));
-    varint(value, out);
-}
-
-fn double(field: u8, value: f64, out: &mut Vec<u8>) {
-    let mut bytes = [0; DOUBLE];
-    bytes[0] = key(field, FIXED);
-    bytes[1..].copy_from_slice(&value.to_le_bytes());
-    out.extend_from_slice(&bytes);
-}
-
-fn text(field: u8, text: &str, out: &mut Vec<u8>) {
-    out.push(key(field, BYTES));
-    varint(text.len() as u64, out);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn text_len(text: &str) -> usize {
-    bytes_len(text.len())
-}
-
-/// The length of a field that holds so many bytes, with its key and its own length.
-fn bytes_len(length: usize) -> usize {
-    1 + varint_len(length as u64) + length
-}
-
-/// Writes seven bits a byte, the lowest first, with the highest bit set in each but the last.
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+impl Message for Histogram<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.unsigned(1, self.sample.count);
+        sink.double(2, float(self.sample.sum));
+        // The infinite bucket is left out: it holds as many as the histogram.
+        for (&bound, &cumulative) in self.sample.bounds.iter().zip(self.sample.cumulative) {
+            sink.message(3, &Bucket { cumulative, bound });
+        }
+        if let Some(created) = &self.created {
+            sink.message(15, created);
+        }
     }
-    out.push(value as u8);
 }
 
-fn varint_len(value: u64) -> usize {
-    // Even 0 takes a byte.
-    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+struct Bucket {
+    cumulative: u64,
+    bound: f64,
 }
 
-/// Numbers near 0 become small ones, whatever their sign.
-fn zigzag(value: i64) -> u64 {
-    (value << 1 ^ value >> 63) as u64
+impl Message for Bucket {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.unsigned(1, self.cumulative);
+        sink.double(2, self.bound);
+    }
+}
+
+struct NativeHistogram<'a> {
+    sample: &'a ExponentialSample<'a>,
+    native: &'a Native,
+    created: Option<Timestamp>,
+}
+
+impl Message for NativeHistogram<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.unsigned(1, self.sample.count);
+        sink.double(2, float(self.sample.sum));
+        sink.unsigned(5, zigzag(self.native.schema.into()));
+        sink.double(6, self.native.zero_threshold);
+        sink.unsigned(7, self.sample.zero_count);
+        for (field, buckets) in [(9, &self.native.negative), (12, &self.native.positive)] {
+            for span in &buckets.spans {
+                sink.message(field, span);
+            }
+            if !buckets.deltas.is_empty() {
+                sink.message(field + 1, &Deltas(&buckets.deltas));
+            }
+        }
+        if let Some(created) = &self.created {
+            sink.message(15, created);
+        }
+    }
+}
+
+impl Message for Span {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.unsigned(1, zigzag(self.offset.into()));
+        sink.unsigned(2, self.length.into());
+    }
+}
+
+/// Numbers one after the other in one field: what the format calls packed.
+struct Deltas<'a>(&'a [i64]);
+
+impl Message for Deltas<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        for &delta in self.0 {
+            sink.varint(zigzag(delta));
+        }
+    }
+}
+
+impl Message for SummarySample<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.unsigned(1, self.count);
+        sink.double(2, self.sum);
+        for &(quantile, value) in self.quantiles {
+            sink.message(3, &Quantile { quantile, value });
+        }
+    }
+}
+
+struct Quantile {
+    quantile: f64,
+    value: f64,
+}
+
+impl Message for Quantile {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.double(1, self.quantile);
+        sink.double(2, self.value);
+    }
+}
+
+/// A `google.protobuf.Timestamp`.
+struct Timestamp {
+    seconds: u64,
+    nanos: u32,
+}
+
+impl Message for Timestamp {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.unsigned(1, self.seconds);
+        sink.unsigned(2, self.nanos.into());
+    }
+}
+
+fn created(start: Option<SystemTime>) -> Option<Timestamp> {
+    // A clock before 1970 was never set. 0 is what scrapers take for unknown.
+    let since = start?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(Timestamp { seconds: since.as_secs(), nanos: since.subsec_nanos() })
 }
 
 fn float(value: Number) -> f64 {
@@ -327,5 +359,365 @@ fn float(value: Number) -> f64 {
         Number::Unsigned(value) => value as f64,
         Number::Signed(value) => value as f64,
         Number::Float(value) => value,
+    }
+}
+
+// The wire types.
+const VARINT: u8 = 0;
+const FIXED: u8 = 1;
+const BYTES: u8 = 2;
+
+/// Takes the fields of a message.
+trait Sink: Sized {
+    fn bytes(&mut self, bytes: &[u8]);
+
+    fn varint(&mut self, value: u64);
+
+    #[inline]
+    fn unsigned(&mut self, field: u8, value: u64) {
+        self.bytes(&[key(field, VARINT)]);
+        self.varint(value);
+    }
+
+    #[inline]
+    fn double(&mut self, field: u8, value: f64) {
+        let mut bytes = [key(field, FIXED); 9];
+        bytes[1..].copy_from_slice(&value.to_le_bytes());
+        self.bytes(&bytes);
+    }
+
+    #[inline]
+    fn text(&mut self, field: u8, text: &str) {
+        self.prefix(field, text.len());
+        self.bytes(text.as_bytes());
+    }
+
+    #[inline]
+    fn message(&mut self, field: u8, message: &impl Message) {
+        self.prefix(field, length(message));
+        message.write(self);
+    }
+
+    /// What stands before a text or a message of this length.
+    #[inline]
+    fn prefix(&mut self, field: u8, length: usize) {
+        self.bytes(&[key(field, BYTES)]);
+        self.varint(length as u64);
+    }
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    /// Seven bits a byte, the lowest first, the highest bit set in each byte but the last.
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push(value as u8);
+    }
+}
+
+/// Only counts.
+struct Length(usize);
+
+impl Sink for Length {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+
+    #[inline]
+    fn varint(&mut self, value: u64) {
+        self.0 += varint_len(value);
+    }
+
+    #[inline]
+    fn message(&mut self, _: u8, message: &impl Message) {
+        self.0 += field_len(length(message));
+    }
+}
+
+#[inline]
+fn length(message: &impl Message) -> usize {
+    let mut length = Length(0);
+    message.write(&mut length);
+    length.0
+}
+
+/// How long a text or a message of this length is with what stands before it.
+fn field_len(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
+}
+
+#[inline]
+fn varint_len(value: u64) -> usize {
+    // Even 0 takes a byte.
+    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// What stands before a field: one byte, as no field here has a number above 15.
+#[inline]
+fn key(field: u8, wire_type: u8) -> u8 {
+    field << 3 | wire_type
+}
+
+/// Numbers near 0 become small ones, whatever their sign.
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::{CHUNK, ExponentialBuckets, Label, LabelNames};
+    use std::time::Duration;
+
+    /// The page that `write` writes, and the lengths of its chunks.
+    fn page(write: impl FnOnce(&mut ProtobufEncoder<'_, '_>)) -> (Vec<u8>, Vec<usize>) {
+        let (mut page, mut chunks) = (Vec::new(), Vec::new());
+        let mut take = |chunk: &mut Vec<u8>| {
+            chunks.push(chunk.len());
+            page.append(chunk);
+            true
+        };
+        let mut out = Out::new(&mut take);
+        let mut encoder = ProtobufEncoder::new(&mut out);
+        write(&mut encoder);
+        encoder.end();
+        assert!(!out.is_stopped());
+        (page, chunks)
+    }
+
+    /// The one metric of a family without help and unit, without what stands before it.
+    fn metric(kind: FamilyKind, write: impl FnOnce(&mut ProtobufEncoder<'_, '_>)) -> Vec<u8> {
+        let (page, _) = page(|encoder| {
+            encoder.family(&Family { name: "f", help: "", unit: "", kind });
+            write(encoder);
+            assert_eq!(encoder.end_family(), FamilyEnd::Written);
+        });
+        assert_eq!(usize::from(page[0]), page.len() - 1, "the length of the family");
+        assert_eq!(page[1..5], [0x0a, 1, b'f', 0x18], "its name, then the key of its type");
+        assert_eq!(page[6], 0x22, "the key of its metric");
+        assert_eq!(usize::from(page[7]), page.len() - 8, "the length of its metric");
+        page[8..].to_vec()
+    }
+
+    fn bare(names: &LabelNames) -> Labels<'_> {
+        Labels { names, labels: &[], same: 0 }
+    }
+
+    fn at(seconds: u64, nanos: u32) -> Option<SystemTime> {
+        Some(UNIX_EPOCH + Duration::new(seconds, nanos))
+    }
+
+    /// The numbers of a message, the bytes of its doubles each in one piece.
+    fn bytes(parts: &[&[u8]]) -> Vec<u8> {
+        parts.concat()
+    }
+
+    const ONE: [u8; 8] = [0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
+    const TWO: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 0x40];
+
+    #[test]
+    fn a_family_says_its_name_help_type_and_unit_and_then_its_metrics() {
+        let mut names = LabelNames::default();
+        let label = Label { name: names.number("k"), value: "v".into() };
+        let (page, _) = page(|encoder| {
+            encoder.family(&Family { name: "f_s", help: "h", unit: "s", kind: FamilyKind::Gauge });
+            let labels = Labels { names: &names, labels: &[label], same: 0 };
+            encoder.number(labels, Number::Signed(1), at(1, 0));
+            assert_eq!(encoder.end_family(), FamilyEnd::Written);
+        });
+        let wanted = bytes(&[
+            &[34, 0x0a, 3, b'f', b'_', b's', 0x12, 1, b'h', 0x18, 1, 0x2a, 1, b's'],
+            &[0x22, 19, 0x0a, 6, 0x0a, 1, b'k', 0x12, 1, b'v', 0x12, 9, 0x09],
+            &ONE,
+        ]);
+        assert_eq!(page, wanted);
+    }
+
+    #[test]
+    fn a_family_without_samples_is_not_written() {
+        let (page, chunks) = page(|encoder| {
+            encoder.family(&Family { name: "f", help: "h", unit: "", kind: FamilyKind::Gauge });
+            assert_eq!(encoder.end_family(), FamilyEnd::Written);
+        });
+        assert!(page.is_empty() && chunks.is_empty());
+    }
+
+    #[test]
+    fn a_number_is_of_its_familys_type_and_only_a_counter_says_when_it_began() {
+        let names = LabelNames::default();
+        let number = |kind| metric(kind, |encoder| encoder.number(bare(&names), Number::Unsigned(2), at(300, 5)));
+        let counter = bytes(&[&[0x1a, 16, 0x09], &TWO, &[0x1a, 5, 0x08, 0xac, 0x02, 0x10, 5]]);
+        assert_eq!(number(FamilyKind::Counter), counter);
+        assert_eq!(number(FamilyKind::Gauge), bytes(&[&[0x12, 9, 0x09], &TWO]));
+        assert_eq!(number(FamilyKind::Info), bytes(&[&[0x12, 9, 0x09], &TWO]));
+        assert_eq!(number(FamilyKind::Untyped), bytes(&[&[0x2a, 9, 0x09], &TWO]));
+    }
+
+    #[test]
+    fn a_histogram_has_its_buckets_without_the_infinite_one() {
+        let names = LabelNames::default();
+        let sample =
+            HistogramSample { bounds: &[1.0, 2.0], cumulative: &[0, 128], count: 300, sum: Number::Float(2.0) };
+        let wanted = bytes(&[
+            &[0x3a, 45, 0x08, 0xac, 0x02, 0x11],
+            &TWO,
+            &[0x1a, 11, 0x08, 0, 0x11],
+            &ONE,
+            &[0x1a, 12, 0x08, 0x80, 0x01, 0x11],
+            &TWO,
+            &[0x7a, 4, 0x08, 7, 0x10, 0],
+        ]);
+        let found = metric(FamilyKind::Histogram, |encoder| encoder.histogram(bare(&names), &sample, at(7, 0)));
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn an_exponential_histogram_has_native_buckets() {
+        let names = LabelNames::default();
+        let sample = ExponentialSample {
+            scale: -1,
+            count: 10,
+            sum: Number::Float(2.0),
+            zero_count: 3,
+            zero_threshold: 1.0,
+            positive: ExponentialBuckets { offset: -3, counts: &[1, 0, 0, 0, 2] },
+            negative: ExponentialBuckets { offset: 0, counts: &[4] },
+        };
+        let wanted = bytes(&[
+            &[0x3a, 49, 0x08, 10, 0x11],
+            &TWO,
+            // Schema -1, the zero bucket.
+            &[0x28, 1, 0x31],
+            &ONE,
+            &[0x38, 3],
+            // Negative: a bucket with the index 1.
+            &[0x4a, 4, 0x08, 2, 0x10, 1, 0x52, 1, 8],
+            // Positive: one with the index -2, and after a gap of 3 another.
+            &[0x62, 4, 0x08, 3, 0x10, 1, 0x62, 4, 0x08, 6, 0x10, 1, 0x6a, 2, 2, 2],
+        ]);
+        let found = metric(FamilyKind::Histogram, |encoder| encoder.exponential(bare(&names), &sample, None));
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_summary_has_its_quantiles() {
+        let names = LabelNames::default();
+        let sample = SummarySample { quantiles: &[(1.0, 2.0)], count: 1, sum: 2.0 };
+        let wanted = bytes(&[&[0x22, 31, 0x08, 1, 0x11], &TWO, &[0x1a, 18, 0x09], &ONE, &[0x11], &TWO]);
+        assert_eq!(metric(FamilyKind::Summary, |encoder| encoder.summary(bare(&names), &sample)), wanted);
+    }
+
+    /// Gauges with labels `a="same"` and `i="…"`, 37 bytes each.
+    fn gauges(encoder: &mut ProtobufEncoder<'_, '_>, count: u32) {
+        let mut names = LabelNames::default();
+        let mut labels =
+            [("a", "same"), ("i", "")].map(|(name, value)| Label { name: names.number(name), value: value.into() });
+        for i in 0..count {
+            labels[1].value = format!("{i:06}").into();
+            let same = if i == 0 { 0 } else { 1 };
+            encoder.number(Labels { names: &names, labels: &labels, same }, Number::Unsigned(1), None);
+        }
+    }
+
+    fn metric_of_gauges(i: usize) -> Vec<u8> {
+        let value = format!("{i:06}");
+        let labels = b"\x0a\x09\x0a\x01a\x12\x04same\x0a\x0b\x0a\x01i\x12\x06";
+        bytes(&[&[0x22, 35], labels, value.as_bytes(), &[0x12, 9, 0x09], &ONE])
+    }
+
+    #[test]
+    fn labels_that_are_the_same_as_before_are_written_with_each_metric() {
+        let (page, _) = page(|encoder| {
+            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge });
+            gauges(encoder, 3);
+            assert_eq!(encoder.end_family(), FamilyEnd::Written);
+        });
+        let metrics = [0, 1, 2].map(metric_of_gauges).concat();
+        assert_eq!(page, bytes(&[&[5 + 3 * 37, 0x0a, 1, b'f', 0x18, 1], &metrics]));
+    }
+
+    #[test]
+    fn a_family_is_asked_for_twice_only_if_it_is_too_long_to_be_kept() {
+        let fits = u32::try_from(KEPT / 37).unwrap();
+        for (count, passes) in [(fits, 1), (fits + 1, 2), (3 * fits, 2)] {
+            let (page, chunks) = page(|encoder| {
+                encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge });
+                for pass in 1..=passes {
+                    gauges(encoder, count);
+                    let end = if pass < passes { FamilyEnd::Again } else { FamilyEnd::Written };
+                    assert_eq!(encoder.end_family(), end, "{count}");
+                }
+                encoder.family(&Family { name: "next", help: "", unit: "", kind: FamilyKind::Gauge });
+                gauges(encoder, 1);
+                assert_eq!(encoder.end_family(), FamilyEnd::Written);
+            });
+            let mut wanted = Vec::new();
+            wanted.varint(5 + 37 * u64::from(count));
+            wanted.extend_from_slice(&[0x0a, 1, b'f', 0x18, 1]);
+            (0..count as usize).for_each(|i| wanted.extend_from_slice(&metric_of_gauges(i)));
+            wanted.extend_from_slice(&[8 + 37, 0x0a, 4, b'n', b'e', b'x', b't', 0x18, 1]);
+            wanted.extend_from_slice(&metric_of_gauges(0));
+            assert!(page == wanted, "{count} gauges");
+            let longest = if passes == 1 { KEPT + 100 } else { CHUNK + 100 };
+            assert!(chunks.iter().all(|&chunk| chunk < longest), "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_pass_that_differs_from_the_first_fails_the_page() {
+        let count = u32::try_from(KEPT / 37).unwrap() + 1;
+        for second in [count - 1, count + 1] {
+            let mut written = 0;
+            let mut take = |chunk: &mut Vec<u8>| {
+                written += chunk.len();
+                chunk.clear();
+                true
+            };
+            let mut out = Out::new(&mut take);
+            let mut encoder = ProtobufEncoder::new(&mut out);
+            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge });
+            gauges(&mut encoder, count);
+            assert_eq!(encoder.end_family(), FamilyEnd::Again);
+            gauges(&mut encoder, second);
+            assert_eq!(encoder.end_family(), FamilyEnd::Written);
+            encoder.end();
+            assert!(encoder.is_stopped());
+            assert!(written < 37 * count as usize, "no whole family leaves");
+        }
+    }
+
+    #[test]
+    fn varints_are_as_long_as_they_are_said_to_be() {
+        for value in (0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
+            let mut out = Vec::new();
+            out.varint(value);
+            assert_eq!(out.len(), varint_len(value), "{value}");
+            let read = out.iter().rev().fold(0, |read, &byte| read << 7 | u64::from(byte & 0x7f));
+            assert_eq!(read, value);
+        }
+    }
+
+    #[test]
+    fn zigzag_alternates_between_the_signs() {
+        for (value, zigzagged) in [(0, 0), (-1, 1), (1, 2), (-2, 3), (i64::MAX, u64::MAX - 1), (i64::MIN, u64::MAX)] {
+            assert_eq!(zigzag(value), zigzagged);
+        }
+    }
+
+    #[test]
+    fn a_start_before_1970_is_unknown() {
+        let names = LabelNames::default();
+        let start = UNIX_EPOCH.checked_sub(Duration::from_secs(1));
+        let found = metric(FamilyKind::Counter, |encoder| encoder.number(bare(&names), Number::Unsigned(1), start));
+        assert_eq!(found, bytes(&[&[0x1a, 15, 0x09], &ONE, &[0x1a, 4, 0x08, 0, 0x10, 0]]));
     }
 }

@@ -12,9 +12,16 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::error::ScrapeError;
+use crate::exposition::CHUNK;
 
 /// Chunks that wait for the scraper. Whoever makes them waits when there are so many.
-const MAX_READY: usize = 3;
+const MAX_READY: usize = 8;
+
+/// A scraper that waits is woken when there are so many: to wake it for each would take longer than to make it.
+const WORTH_WAKING: usize = MAX_READY / 2;
+
+/// Buffers that are kept for the next page.
+const MAX_FREE: usize = MAX_READY + 4;
 
 /// How long a scraper may leave its chunks before the page is given up. Our own server gives such a connection up
 /// sooner; this is for servers that never do.
@@ -88,23 +95,41 @@ impl fmt::Debug for ScrapeBody {
     }
 }
 
+/// Buffers that can be filled again, for all pages: fresh memory would cost more to map than to fill.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    pub(super) fn take(&self) -> Vec<u8> {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Vec::with_capacity(CHUNK + CHUNK / 8))
+    }
+
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that a very long line made large is not worth its memory.
+        if free.len() < MAX_FREE && (CHUNK..2 * CHUNK).contains(&buffer.capacity()) {
+            buffer.clear();
+            free.push(buffer);
+        }
+    }
+}
+
 /// A pipe for the chunks of one page.
-pub(super) fn pipe() -> (PageWriter, Chunks) {
-    let pipe = Arc::new(Pipe::default());
+pub(super) fn pipe(buffers: &Buffers) -> (PageWriter, Chunks) {
+    let pipe = Arc::new(Pipe { state: Mutex::default(), changed: Condvar::new(), buffers: buffers.clone() });
     (PageWriter { pipe: Arc::clone(&pipe), held: Vec::new() }, Chunks { pipe })
 }
 
-#[derive(Default)]
 struct Pipe {
     state: Mutex<State>,
     changed: Condvar,
+    buffers: Buffers,
 }
 
 #[derive(Default)]
 struct State {
     ready: VecDeque<Vec<u8>>,
-    /// Buffers that have been read and can be filled again.
-    free: Vec<Vec<u8>>,
     /// Who waits for the next chunk.
     reader: Option<Waker>,
     is_reader_gone: bool,
@@ -142,16 +167,19 @@ pub(super) struct PageWriter {
 impl PageWriter {
     /// Takes the bytes, leaves the buffer empty, and says whether anybody wants more. Waits while the reader is behind.
     pub(super) fn hand_on(&mut self, buffer: &mut Vec<u8>) -> bool {
-        if !self.held.is_empty() {
+        if self.held.is_empty() {
+            self.held = self.pipe.buffers.take();
+        } else {
             let behind = |state: &mut State| state.ready.len() >= MAX_READY && !state.is_reader_gone;
             let state = self.pipe.changed.wait_timeout_while(self.pipe.state(), STALLED, behind);
             let (mut state, waited) = state.unwrap_or_else(PoisonError::into_inner);
             if waited.timed_out() || state.is_reader_gone {
                 return false;
             }
-            let free = state.free.pop().unwrap_or_else(|| Vec::with_capacity(buffer.capacity()));
-            state.ready.push_back(mem::replace(&mut self.held, free));
-            self.pipe.tell_reader(&mut state);
+            state.ready.push_back(mem::replace(&mut self.held, self.pipe.buffers.take()));
+            if state.ready.len() >= WORTH_WAKING {
+                self.pipe.tell_reader(&mut state);
+            }
         }
         mem::swap(&mut self.held, buffer);
         true
@@ -230,7 +258,7 @@ impl Drop for Chunks {
     }
 }
 
-/// A chunk on its way to a scraper. Its memory is filled again: fresh pages would cost more to map than to fill.
+/// A chunk on its way to a scraper.
 struct Chunk {
     bytes: Vec<u8>,
     pipe: Arc<Pipe>,
@@ -244,8 +272,7 @@ impl AsRef<[u8]> for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.bytes.clear();
-        self.pipe.state().free.push(mem::take(&mut self.bytes));
+        self.pipe.buffers.give_back(mem::take(&mut self.bytes));
     }
 }
 
@@ -255,29 +282,29 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn a_writer_waits_for_a_reader_that_is_behind_and_fills_its_buffers_again() {
-        let (mut writer, chunks) = pipe();
+    fn a_writer_waits_for_a_reader_that_is_behind_and_the_buffers_are_filled_again() {
+        let buffers = Buffers::default();
+        let (mut writer, chunks) = pipe(&buffers);
         let thread = thread::spawn(move || {
-            let mut buffer = Vec::with_capacity(1_000);
+            let mut buffer = Vec::new();
             for number in 0..100_u8 {
                 buffer.extend_from_slice(&[number; 500]);
                 assert!(writer.hand_on(&mut buffer) && buffer.is_empty());
+                assert!(writer.pipe.state().ready.len() <= MAX_READY);
             }
-            let state = writer.pipe.state();
-            let buffers = state.free.len() + state.ready.len();
-            drop(state);
-            assert!(buffers <= MAX_READY + 3, "{buffers} buffers for a hundred chunks");
             writer.end();
         });
         let page = chunks.read_to_end().unwrap();
         let expected: Vec<u8> = (0..100_u8).flat_map(|number| [number; 500]).collect();
         assert_eq!(page, expected);
         thread.join().unwrap();
+        let free = buffers.0.lock().unwrap().len();
+        assert!((1..=MAX_FREE).contains(&free), "{free}");
     }
 
     #[test]
     fn a_writer_learns_that_nobody_reads_any_more() {
-        let (mut writer, chunks) = pipe();
+        let (mut writer, chunks) = pipe(&Buffers::default());
         assert!(writer.hand_on(&mut b"a".to_vec()));
         drop(chunks);
         assert!(writer.is_reader_gone());
@@ -286,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_page_that_was_not_ended_is_an_error_after_its_last_chunk() {
-        let (mut writer, chunks) = pipe();
+        let (mut writer, chunks) = pipe(&Buffers::default());
         assert!(writer.hand_on(&mut b"half a page".to_vec()));
         assert!(writer.hand_on(&mut b"and a bit".to_vec()));
         drop(writer);

@@ -18,7 +18,7 @@ use crate::exposition::Out;
 use crate::guard::GuardedMeterProvider;
 use crate::runtime;
 
-use super::body::{Chunks, PageWriter, ScrapeBody, pipe};
+use super::body::{Buffers, Chunks, PageWriter, ScrapeBody, pipe};
 use super::compression::{Compression, Gzip};
 
 /// Pages on their way at once. A Prometheus asks for one at a time; the rest is room for people and for a second
@@ -101,6 +101,7 @@ impl Gatherer {
             IS_COLLECTING.set(true);
             // Held by every page on its way.
             let exporter = Arc::new(exporter);
+            let buffers = Buffers::default();
             while let Ok(request) = queue.recv() {
                 // Requests that waited for the collection before this one are all answered by this one: it begins
                 // after each of them was made.
@@ -113,7 +114,11 @@ impl Gatherer {
                         .unwrap_or_else(|_| Err(ScrapeError::Collect { reason: "the SDK panicked".to_owned() }))
                 };
                 for (request, reply) in requests {
-                    reply(collected.clone().and_then(|collected| send(request, collected, Arc::clone(&exporter))));
+                    reply(
+                        collected
+                            .clone()
+                            .and_then(|collected| send(request, collected, Arc::clone(&exporter), &buffers)),
+                    );
                 }
             }
         })?;
@@ -168,31 +173,45 @@ impl std::fmt::Debug for Gatherer {
 }
 
 /// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
-fn send(request: Request, collected: Arc<Collected>, exporter: Arc<PrometheusExporter>) -> Result<Chunks, ScrapeError> {
+fn send(
+    request: Request,
+    collected: Arc<Collected>,
+    exporter: Arc<PrometheusExporter>,
+    buffers: &Buffers,
+) -> Result<Chunks, ScrapeError> {
     // One handle is the collecting thread's, and one is this page's.
     let pages = Arc::strong_count(&exporter) - 2;
     if pages >= MAX_PAGES {
         return Err(ScrapeError::Busy { pages });
     }
-    let (writer, chunks) = pipe();
+    let (writer, chunks) = pipe(buffers);
+    let buffers = buffers.clone();
     runtime::spawn("barograph-encode", move || {
         // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
-        let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer)));
+        let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
     })
     .map_err(|error| ScrapeError::Collect { reason: format!("a page needs a thread: {error}") })?;
     Ok(chunks)
 }
 
-fn encode(request: &Request, collected: Arc<Collected>, exporter: &PrometheusExporter, mut writer: PageWriter) {
+fn encode(
+    request: &Request,
+    collected: Arc<Collected>,
+    exporter: &PrometheusExporter,
+    mut writer: PageWriter,
+    buffers: &Buffers,
+) {
     let export = |hand_on: &mut dyn FnMut(&mut Vec<u8>) -> bool| {
         let mut out = Out::new(hand_on);
+        out.buffer = buffers.take();
         exporter.export(&collected.data, &collected.merged, &request.asked, &mut out);
+        buffers.give_back(mem::take(&mut out.buffer));
         !out.is_stopped()
     };
     let is_whole = match request.compression {
         Compression::None => export(&mut |bytes| writer.hand_on(bytes)),
         Compression::Gzip => {
-            let mut gzip = Gzip::new();
+            let mut gzip = Gzip::new(buffers.take());
             export(&mut |bytes| gzip.write(bytes, &mut writer)) && gzip.end(&mut writer)
         }
     };

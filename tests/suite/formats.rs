@@ -339,3 +339,28 @@ fn a_page_is_compressed_when_it_is_asked_for() {
         assert!(packed.bytes.len() * 4 < plain.bytes.len());
     }
 }
+
+#[test]
+fn a_family_longer_than_any_buffer_is_whole_in_every_format() {
+    let telemetry = builder().start().unwrap();
+    let meter = telemetry.meter("m");
+    let (jobs, latency) = (meter.u64_counter("jobs").build(), meter.f64_histogram("latency").build());
+    for n in 0..1_900 {
+        let attributes = [KeyValue::new("n", n), KeyValue::new("text", "x".repeat(400))];
+        jobs.add(n as u64, &attributes);
+        latency.record(n as f64, &attributes);
+    }
+    let address = telemetry.local_addr().unwrap();
+    for accept in ["", OPEN_METRICS] {
+        let page = ask(address, "/metrics", accept).body;
+        let count = |start: &str| page.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!((count("jobs_total{"), count("latency_bucket{"), count("latency_sum{")), (1_900, 1_900 * 16, 1_900));
+    }
+    let families = dto::decode_all(&ask(address, "/metrics", PROTOBUF).bytes);
+    for name in ["jobs_total", "latency"] {
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        assert_eq!(family.metric.len(), 1_900);
+        let numbers: Vec<_> = family.metric.iter().map(|metric| metric.label[0].value().to_owned()).collect();
+        assert!(numbers.is_sorted(), "in the order of their labels");
+    }
+}
