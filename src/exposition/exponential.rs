@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn text_has_at_most_four_buckets_an_octave() {
-        let bounds = [(1.0, 0), (1.189207115002721, 4), (1.4142135623730951, 8)];
+        let bounds = [(1.0, 0), (1.189207115002721, 4), (std::f64::consts::SQRT_2, 8)];
         assert_eq!(classic(&positive(4, 0, &[1; 8])), bounds);
         assert_eq!(classic(&positive(20, 0, &[1; 8])), [(1.0, 0), (1.189207115002721, 8)]);
         // From 1 ms to 10 s.

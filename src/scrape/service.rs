@@ -26,7 +26,7 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 ///
 /// Made by [`Telemetry::scrape_service`](crate::Telemetry::scrape_service). It answers at the pipeline's path
 /// (`/metrics` unless told otherwise), at `/livez`, at `/readyz` and at `/`, to `GET` and `HEAD`; everything else is 404
-/// or 405. Collecting and encoding run on Barograph's own thread, so the worker that polls the answer is never blocked.
+/// or 405. Collecting and encoding run on Barograph's own threads, so the worker that polls the answer is never blocked.
 ///
 /// `Accept` chooses the format: Prometheus text 0.0.4 (the default) and 1.0.0, OpenMetrics, protobuf, with names escaped
 /// as `escaping=` asks. `Accept-Encoding: gzip` compresses. `?name[]=a&name[]=b` shows these families only, by their

@@ -94,7 +94,7 @@ pub(super) fn walk<'a>(
     let mut walk =
         Walk { members, names, write, last: None, current: Vec::new(), same: usize::MAX, walked: Walked::default() };
     if count as usize > WINDOW {
-        walk.windows(count);
+        walk.windows(count, WINDOW);
         return walk.walked;
     }
     let right = known.filter(|order| (order.is_proven && order.points.len() > FEW) || walk.is_sorted(&order.points));
@@ -202,8 +202,8 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
     }
 
     /// Writes any number of points with a list of bounded length: in as many passes over all points as there are windows.
-    fn windows(&mut self, count: u32) {
-        let mut window: Vec<u32> = Vec::with_capacity(WINDOW);
+    fn windows(&mut self, count: u32, size: usize) {
+        let mut window: Vec<u32> = Vec::with_capacity(size);
         loop {
             window.clear();
             // What comes after this is for a later window.
@@ -217,11 +217,11 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
                     continue;
                 }
                 window.push(point);
-                if window.len() == WINDOW {
+                if window.len() == size {
                     let mut by_labels = ByLabels::new(self.members, self.names);
-                    window.select_nth_unstable_by(WINDOW / 2, |&a, &b| by_labels.compare(a, b));
-                    self.members.point(window[WINDOW / 2], self.names, bound.get_or_insert_default());
-                    window.truncate(WINDOW / 2);
+                    window.select_nth_unstable_by(size / 2, |&a, &b| by_labels.compare(a, b));
+                    self.members.point(window[size / 2], self.names, bound.get_or_insert_default());
+                    window.truncate(size / 2);
                 }
             }
             let mut by_labels = ByLabels::new(self.members, self.names);
@@ -296,4 +296,147 @@ fn compare(a: &[Label<'_>], b: &[Label<'_>], names: &LabelNames) -> (Ordering, u
         }
     }
     (a.len().cmp(&b.len()), a.len().min(b.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exporter::prometheus::labels::FixedLabels;
+    use crate::exporter::prometheus::series::Series;
+    use crate::exposition::{Escaping, FamilyKind, Naming, Number};
+    use prometheus::proto::{Gauge, LabelPair, Metric};
+
+    /// A point for each number, whose label is the number and whose value is its place. One that is not a number is
+    /// none.
+    fn metrics(numbers: &[u32]) -> Vec<Metric> {
+        let metric = |(place, number): (usize, &u32)| {
+            let mut label = LabelPair::default();
+            label.set_name("n".to_owned());
+            label.set_value(format!("{number:06}"));
+            let mut gauge = Gauge::default();
+            gauge.set_value(place as f64);
+            let mut metric = Metric::from_label(vec![label]);
+            metric.set_gauge(gauge);
+            metric
+        };
+        numbers.iter().enumerate().map(metric).collect()
+    }
+
+    /// Writes the points and returns their labels in the order in which they were written.
+    fn written(
+        metrics: &[Metric],
+        walk: impl FnOnce(&mut Members<'_>, &mut dyn FnMut(String, f64, usize) -> bool) -> Walked,
+    ) -> (Vec<(String, f64)>, Walked) {
+        let (naming, fixed, mut written) = (Naming::default(), FixedLabels::default(), Vec::new());
+        let mut members = Members::new(&naming, Escaping::Underscores, FamilyKind::Gauge);
+        members.push(Series::Registry(FamilyKind::Gauge, metrics), &[], &fixed);
+        let walked = walk(&mut members, &mut |label, value, _| {
+            written.push((label, value));
+            true
+        });
+        (written, walked)
+    }
+
+    fn take<'t>(
+        write: &'t mut dyn FnMut(String, f64, usize) -> bool,
+    ) -> impl FnMut(Labels<'_>, &Value<'_>, Option<SystemTime>) -> bool + 't {
+        |labels, value, _| {
+            let Value::Number(Number::Float(value)) = value else { panic!("a gauge") };
+            let label = labels.iter().next().unwrap().1.to_owned();
+            write(label, *value, labels.same)
+        }
+    }
+
+    fn known(metrics: &[Metric], order: Option<Order>) -> (Vec<(String, f64)>, Walked) {
+        written(metrics, |members, write| walk(members, &mut LabelNames::default(), order, take(write)))
+    }
+
+    fn expected(numbers: &[u32]) -> Vec<String> {
+        let mut all: Vec<String> = numbers.iter().map(|number| format!("{number:06}")).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn labels(written: &[(String, f64)]) -> Vec<String> {
+        written.iter().map(|(label, _)| label.clone()).collect()
+    }
+
+    fn scattered(count: u32) -> Vec<u32> {
+        (0..count).map(|n| n * 7_919 % 10_007).collect()
+    }
+
+    #[test]
+    fn points_are_written_in_order_and_of_those_alike_the_first() {
+        let numbers = [3, 1, 2, 1, 3, 3];
+        let (written, walked) = known(&metrics(&numbers), None);
+        assert_eq!(written, [("000001".to_owned(), 1.0), ("000002".to_owned(), 2.0), ("000003".to_owned(), 0.0)]);
+        assert_eq!((walked.written, walked.duplicates), (3, 3));
+    }
+
+    #[test]
+    fn an_order_is_used_again_while_it_is_right_and_made_anew_when_it_is_not() {
+        for count in [10, 1_000] {
+            let numbers = scattered(count);
+            let first = known(&metrics(&numbers), None).1.order.unwrap();
+            let second = known(&metrics(&numbers), Some(first.clone())).1.order.unwrap();
+            assert!(!first.is_proven && second.is_proven && Arc::ptr_eq(&first.points, &second.points));
+
+            // As many points in another order, as an observable instrument has in every scrape.
+            let mut other = numbers.clone();
+            other.reverse();
+            let (written, walked) = known(&metrics(&other), Some(first));
+            assert_eq!(labels(&written), expected(&other));
+            assert!(!walked.order.unwrap().is_proven);
+        }
+    }
+
+    #[test]
+    fn a_proven_order_that_is_wrong_all_the_same_loses_no_point_and_writes_none_twice() {
+        let mut numbers = scattered(1_000);
+        let first = known(&metrics(&numbers), None).1.order.unwrap();
+        let proven = Order { is_proven: true, ..first };
+        numbers.reverse();
+        let repeated = numbers[0];
+        numbers[500..510].fill(repeated);
+        let (written, walked) = known(&metrics(&numbers), Some(proven));
+        let mut found = labels(&written);
+        found.sort();
+        assert_eq!(found, expected(&numbers), "sorted, none twice");
+        assert_eq!(walked.written + walked.duplicates, 1_000);
+        let (written, _) = known(&metrics(&numbers), walked.order);
+        assert_eq!(labels(&written), expected(&numbers), "and the next time in order");
+    }
+
+    #[test]
+    fn windows_write_what_one_list_would() {
+        for (numbers, size) in [
+            (scattered(1_000), 8),
+            (scattered(1_000), 999),
+            (scattered(1_000), 1_000),
+            (scattered(1_000), 1_001),
+            (vec![5; 100], 8),
+            ([scattered(50), vec![7_919; 100], scattered(50)].concat(), 16),
+            (vec![1], 8),
+        ] {
+            let count = numbers.len();
+            let metrics = metrics(&numbers);
+            let (written, walked) = written(&metrics, |members, write| {
+                let mut names = LabelNames::default();
+                let mut walk = Walk {
+                    members,
+                    names: &mut names,
+                    write: take(write),
+                    last: None,
+                    current: Vec::new(),
+                    same: usize::MAX,
+                    walked: Walked::default(),
+                };
+                walk.windows(count as u32, size);
+                walk.walked
+            });
+            assert_eq!(written, known(&metrics, None).0, "{count} points in windows of {size}");
+            assert_eq!(walked.written + walked.duplicates, count);
+        }
+    }
 }
