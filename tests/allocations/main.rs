@@ -1,24 +1,34 @@
 //! What a scrape allocates beyond the SDK's own collection. A binary of its own, because it counts a whole process.
 
-use barograph::Telemetry;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::{Arc, Mutex, PoisonError};
+
 use barograph::opentelemetry::KeyValue;
 use barograph::opentelemetry::metrics::MeterProvider;
+use barograph::{Telemetry, View};
+use http_body_util::BodyExt;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{Instrument, ManualReader, SdkMeterProvider, Stream};
 use prometheus::{Registry, TextEncoder};
+use tower::ServiceExt;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 const POINTS: u64 = 1_000;
 
+/// The profiler counts the whole process, so one test at a time has it.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn d13_no_family_is_allocated_for_a_point() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let telemetry = Telemetry::builder("allocations").without_endpoint().start().unwrap();
     record(telemetry.meter_provider());
 
-    let reader = std::sync::Arc::new(ManualReader::builder().build());
+    let reader = Arc::new(ManualReader::builder().build());
     let sdk = SdkMeterProvider::builder().with_reader(Shared(reader.clone())).build();
     record(&sdk);
     let mut data = ResourceMetrics::default();
@@ -40,6 +50,65 @@ fn d13_no_family_is_allocated_for_a_point() {
     assert!(theirs > collection + 5 * POINTS, "{theirs} blocks of the bridge, {collection} of the SDK");
 }
 
+/// A page of 17 MB in text, of instruments that are each longer than everything that may be buffered.
+#[test]
+fn a_page_of_any_size_needs_less_than_two_megabytes_beyond_what_was_collected() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    const SETS: usize = 1_000;
+    const INSTRUMENTS: usize = 2;
+    const TEXT: &str = include_str!("main.rs");
+    let fill = |provider: &dyn MeterProvider| {
+        for n in 0..INSTRUMENTS {
+            let histogram = provider.meter("allocations").f64_histogram(format!("histogram_{n}")).build();
+            for set in 0..SETS {
+                histogram.record(1.0, &[KeyValue::new("n", set as i64), KeyValue::new("text", &TEXT[..400])]);
+            }
+        }
+    };
+    let reader = Arc::new(ManualReader::builder().build());
+    let limit = |_: &Instrument| Stream::builder().with_cardinality_limit(SETS).build().ok();
+    let sdk = SdkMeterProvider::builder().with_reader(Shared(reader.clone())).with_view(limit).build();
+    fill(&sdk);
+
+    let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    for (accept, compression, at_least) in [
+        ("text/plain", "identity", 17_000_000),
+        ("application/openmetrics-text;version=1.0.0", "gzip", 100_000),
+        (protobuf, "identity", 1_000_000),
+    ] {
+        let everything = View::of("histogram_*").with_cardinality_limit(SETS);
+        let telemetry = Telemetry::builder("allocations").without_endpoint().with_view(everything).start().unwrap();
+        fill(telemetry.meter_provider());
+        let _profiler = dhat::Profiler::builder().testing().build();
+        let length = scrape(&telemetry, accept, compression);
+        assert!(length > at_least, "{length} bytes of {accept} in {compression}");
+        let peak = dhat::HeapStats::get().max_bytes;
+        let before = dhat::HeapStats::get().curr_bytes;
+        let mut data = ResourceMetrics::default();
+        reader.collect(&mut data).unwrap();
+        let collected = dhat::HeapStats::get().curr_bytes - before;
+        let beyond = peak.saturating_sub(collected);
+        assert!(
+            beyond < 2_000_000,
+            "{accept}, {compression}: {beyond} bytes beyond the {collected} that were collected"
+        );
+    }
+}
+
+/// Reads a page as a connection does, a chunk at a time. Returns its length.
+fn scrape(telemetry: &Telemetry, accept: &str, accept_encoding: &str) -> usize {
+    let request = http::Request::get("/metrics").header("accept", accept).header("accept-encoding", accept_encoding);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let answer = telemetry.scrape_service().oneshot(request.body(()).unwrap()).await.unwrap();
+        let (mut body, mut length) = (answer.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            length += frame.unwrap().into_data().map_or(0, |chunk| chunk.len());
+        }
+        length
+    })
+}
+
 fn record(provider: &dyn MeterProvider) {
     let counter = provider.meter("allocations").u64_counter("allocations.points").build();
     for n in 0..POINTS {
@@ -56,7 +125,7 @@ fn blocks(mut work: impl FnMut()) -> u64 {
 }
 
 #[derive(Debug)]
-struct Shared(std::sync::Arc<ManualReader>);
+struct Shared(Arc<ManualReader>);
 
 impl MetricReader for Shared {
     fn register_pipeline(&self, pipeline: std::sync::Weak<opentelemetry_sdk::metrics::Pipeline>) {
