@@ -384,7 +384,10 @@ impl fmt::Display for ScrapeError {
                 write!(f, "{pages} pages are on their way already: ask again when scrapers have read theirs")
             }
             Self::TimedOut { after } => {
-                write!(f, "failed to collect the metrics within {after:?}: an observable's callback is slow or stuck")
+                write!(
+                    f,
+                    "failed to collect the metrics within {after:?}: an observable's callback is slow or stuck, or the machine is"
+                )
             }
         }
     }

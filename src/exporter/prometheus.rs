@@ -223,31 +223,35 @@ impl PrometheusExporter {
     fn family(&self, entries: &[Entry<'_>], page: &mut Page<'_>, encoder: &mut impl Encoder) {
         let first = &entries[0];
         let kind = page.take(&first.name, first.series.kind());
-        let bounds: Vec<Vec<f64>> = entries.iter().map(|entry| entry.series.bounds()).collect();
-        let mut members = Members::new(&self.options.naming, page.escaping, kind.unwrap_or(FamilyKind::Untyped));
         if page.names.len() > MAX_LABEL_NAMES {
             page.names.clear();
         }
-        for (entry, bounds) in entries.iter().zip(&bounds) {
-            let is_target = matches!(entry.series, Series::Target(_));
-            let poses = matches!(first.series, Series::Target(_)) && !is_target;
-            if kind.is_none() || entry.series.kind() != first.series.kind() || poses {
-                self.drop_points(entry.original, entry.series.len(), DropReason::Conflict);
-                continue;
-            }
-            let fixed = match (entry.scope, is_target) {
-                (Some(scope), _) => &page.fixed.of_scopes[scope],
-                (None, true) => &page.fixed.of_target,
-                (None, false) => &page.fixed.of_registry,
+        let is_target = |entry: &Entry<'_>| matches!(entry.series, Series::Target(_));
+        let fits = |entry: &&Entry<'_>| {
+            kind.is_some() && entry.series.kind() == first.series.kind() && is_target(entry) == is_target(first)
+        };
+        let (shown, dropped): (Vec<&Entry<'_>>, Vec<_>) = entries.iter().partition(fits);
+        for entry in dropped {
+            self.drop_points(entry.original, entry.series.len(), DropReason::Conflict);
+        }
+        let Some(kind) = kind else { return };
+        let bounds: Vec<Vec<f64>> = shown.iter().map(|entry| entry.series.bounds()).collect();
+        let mut members = Members::new(&self.options.naming, page.escaping, kind);
+        for (entry, bounds) in shown.iter().zip(&bounds) {
+            let fixed = match entry.scope {
+                Some(scope) => &page.fixed.of_scopes[scope],
+                None if is_target(entry) => &page.fixed.of_target,
+                None => &page.fixed.of_registry,
             };
             members.push(entry.series, bounds, fixed);
         }
-        let Some(kind) = kind.filter(|_| members.len() > 0) else {
-            return;
+        let family = Family {
+            name: &first.name,
+            help: self.first_of(first, "description", shown.iter().map(|entry| entry.help)),
+            unit: self.first_of(first, "unit", shown.iter().map(|entry| entry.unit_word.as_str())),
+            kind,
+            is_native: shown.iter().all(|entry| entry.series.is_exponential()),
         };
-        let help = self.first_of(first, "description", entries.iter().map(|entry| entry.help));
-        let unit = self.first_of(first, "unit", entries.iter().map(|entry| entry.unit_word.as_str()));
-        let family = Family { name: &first.name, help, unit, kind };
 
         let known = self.orders.lock().unwrap_or_else(PoisonError::into_inner).get(&first.name, members.len());
         let mut values = Values::default();

@@ -56,6 +56,8 @@ impl Escaping {
     /// `also` accepts what a name may have besides ASCII letters, digits and underscores.
     fn name(self, name: &str, is_valid: bool, also: impl Fn(char) -> bool) -> Cow<'_, str> {
         let as_it_is = match self {
+            // Prometheus reads any character in a quoted name but this one, which ends its input.
+            Self::AllowUtf8 if name.contains('\0') => return Cow::Owned(name.replace('\0', "_")),
             Self::AllowUtf8 => true,
             Self::Underscores | Self::Values => is_valid,
             Self::Dots => is_valid && !name.contains('_'),
@@ -246,6 +248,12 @@ mod tests {
             assert_eq!(escaping.label_name("a:b"), label);
         }
         assert!(is_family_name(":a") && !is_label_name(":a"));
+    }
+
+    #[test]
+    fn a_name_of_any_characters_has_no_nul() {
+        assert_eq!(AllowUtf8.metric_name("a\0b"), "a_b");
+        assert_eq!(AllowUtf8.label_name("\0"), "_");
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub(crate) struct Family<'a> {
     /// The unit as a word, which the name (without `_total`) ends with after an underscore; empty where it does not.
     pub(crate) unit: &'a str,
     pub(crate) kind: FamilyKind,
+    /// Whether all of its samples are exponential histograms. Prometheus takes a family's histograms to be of one sort, so
+    /// those of a mixed one are native in no format.
+    pub(crate) is_native: bool,
 }
 
 /// A value as it was recorded: integers keep all their digits.

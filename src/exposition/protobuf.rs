@@ -5,7 +5,7 @@
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::exponential::{Native, Span};
+use super::exponential::{Classic, Native, Span};
 use super::{
     Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
 };
@@ -25,7 +25,10 @@ pub(crate) struct ProtobufEncoder<'o, 'a> {
     /// The labels of the current sample as fields of its metric, and where each of them ends.
     labels: Vec<u8>,
     label_ends: Vec<usize>,
+    /// Whether exponential histograms of the current family are native ones.
+    is_native: bool,
     native: Native,
+    classic: Classic,
 }
 
 /// What becomes of the metrics of the current family.
@@ -50,7 +53,9 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
             pass: Pass::Keeping,
             labels: Vec::new(),
             label_ends: Vec::new(),
+            is_native: false,
             native: Native::default(),
+            classic: Classic::default(),
         }
     }
 
@@ -111,6 +116,7 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
 impl Encoder for ProtobufEncoder<'_, '_> {
     fn family(&mut self, family: &Family<'_>) {
         self.kind = family.kind;
+        self.is_native = family.is_native;
         self.label_ends.clear();
         self.metrics.clear();
         self.pass = Pass::Keeping;
@@ -150,6 +156,12 @@ impl Encoder for ProtobufEncoder<'_, '_> {
 
     fn exponential(&mut self, labels: Labels<'_>, sample: &ExponentialSample<'_>, start: Option<SystemTime>) {
         self.labels(labels);
+        if !self.is_native {
+            let mut classic = mem::take(&mut self.classic);
+            self.metric(7, &Histogram { sample: &classic.convert(sample), created: created(start) });
+            self.classic = classic;
+            return;
+        }
         let mut native = mem::take(&mut self.native);
         // The exporter gives no sample that is too coarse.
         if native.convert(sample) {
@@ -497,7 +509,7 @@ mod tests {
     /// The one metric of a family without help and unit, without what stands before it.
     fn metric(kind: FamilyKind, write: impl FnOnce(&mut ProtobufEncoder<'_, '_>)) -> Vec<u8> {
         let (page, _) = page(|encoder| {
-            encoder.family(&Family { name: "f", help: "", unit: "", kind });
+            encoder.family(&Family { name: "f", help: "", unit: "", kind, is_native: true });
             write(encoder);
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
         });
@@ -529,7 +541,7 @@ mod tests {
         let mut names = LabelNames::default();
         let label = Label { name: names.number("k"), value: "v".into() };
         let (page, _) = page(|encoder| {
-            encoder.family(&Family { name: "f_s", help: "h", unit: "s", kind: FamilyKind::Gauge });
+            encoder.family(&Family { name: "f_s", help: "h", unit: "s", kind: FamilyKind::Gauge, is_native: true });
             let labels = Labels { names: &names, labels: &[label], same: 0 };
             encoder.number(labels, Number::Signed(1), at(1, 0));
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
@@ -545,7 +557,7 @@ mod tests {
     #[test]
     fn a_family_without_samples_is_not_written() {
         let (page, chunks) = page(|encoder| {
-            encoder.family(&Family { name: "f", help: "h", unit: "", kind: FamilyKind::Gauge });
+            encoder.family(&Family { name: "f", help: "h", unit: "", kind: FamilyKind::Gauge, is_native: true });
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
         });
         assert!(page.is_empty() && chunks.is_empty());
@@ -637,7 +649,7 @@ mod tests {
     #[test]
     fn labels_that_are_the_same_as_before_are_written_with_each_metric() {
         let (page, _) = page(|encoder| {
-            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge });
+            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
             gauges(encoder, 3);
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
         });
@@ -650,13 +662,13 @@ mod tests {
         let fits = u32::try_from(KEPT / 37).unwrap();
         for (count, passes) in [(fits, 1), (fits + 1, 2), (3 * fits, 2)] {
             let (page, chunks) = page(|encoder| {
-                encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge });
+                encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
                 for pass in 1..=passes {
                     gauges(encoder, count);
                     let end = if pass < passes { FamilyEnd::Again } else { FamilyEnd::Written };
                     assert_eq!(encoder.end_family(), end, "{count}");
                 }
-                encoder.family(&Family { name: "next", help: "", unit: "", kind: FamilyKind::Gauge });
+                encoder.family(&Family { name: "next", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
                 gauges(encoder, 1);
                 assert_eq!(encoder.end_family(), FamilyEnd::Written);
             });
@@ -684,7 +696,7 @@ mod tests {
             };
             let mut out = Out::new(&mut take);
             let mut encoder = ProtobufEncoder::new(&mut out);
-            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge });
+            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
             gauges(&mut encoder, count);
             assert_eq!(encoder.end_family(), FamilyEnd::Again);
             gauges(&mut encoder, second);

@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "../suite/dto.rs"]
+#[expect(dead_code, reason = "the suite looks closer at the messages")]
+mod dto;
+mod formats;
+mod hostile;
+mod native;
+mod parser;
 mod platform;
 mod prometheus;
 

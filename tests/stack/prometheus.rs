@@ -29,7 +29,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 // Prometheus is ready within 0.1 s on an idle machine. The rest is for a CI machine that is compiling as well.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -37,7 +37,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 // Prometheus answers a query over a few seconds of data in milliseconds.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-const PROMTOOL_DEADLINE: Duration = Duration::from_secs(30);
+// promtool and the parser take a few seconds at most.
+const PROCESS_DEADLINE: Duration = Duration::from_secs(60);
 
 // What happens within milliseconds, a process starting or ending, is looked at often.
 const PROCESS_POLL: Duration = Duration::from_millis(10);
@@ -60,10 +61,14 @@ pub(crate) fn locate() -> Option<PathBuf> {
         // Whoever names a directory means that one. Another would test another version in silence.
         return Some(PathBuf::from(named)).filter(holds_both);
     }
-    let target = variable("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("stack").join("bin");
     let path = variable("PATH").unwrap_or_default();
-    iter::once(installed).chain(env::split_paths(&path)).find(holds_both)
+    iter::once(installed("bin")).chain(env::split_paths(&path)).find(holds_both)
+}
+
+/// Where the installers put what the end-to-end tests need.
+pub(crate) fn installed(what: &str) -> PathBuf {
+    let target = variable("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("stack").join(what)
 }
 
 /// Like [`locate`], but says on stderr that the test is skipped when there is none.
@@ -78,12 +83,56 @@ pub(crate) fn require() -> Option<PathBuf> {
             Some(named) => format!("{BIN_VARIABLE}={} lacks prometheus or promtool", Path::new(&named).display()),
             None => "prometheus and promtool are neither installed for the tests nor on PATH".to_owned(),
         };
-        assert!(env::var("CI").as_deref() != Ok("true"), "{reason}: run `tests/stack/install` first");
-        let test = thread::current().name().unwrap_or("a stack test").to_owned();
-        // Past the test harness, which hides what a passing test prints with `eprintln!`.
-        let _ = writeln!(io::stderr(), "skipped {test}: {reason}; `tests/stack/install` brings them");
+        skip(&reason, "tests/stack/install");
     }
     bin
+}
+
+/// Says on stderr that the test is skipped, why, and what would help.
+///
+/// # Panics
+///
+/// With `CI=true`.
+pub(crate) fn skip(reason: &str, installer: &str) {
+    assert!(env::var("CI").as_deref() != Ok("true"), "{reason}: run `{installer}` first");
+    let test = thread::current().name().unwrap_or("a stack test").to_owned();
+    // Past the test harness, which hides what a passing test prints with `eprintln!`.
+    let _ = writeln!(io::stderr(), "skipped {test}: {reason}; `{installer}` helps");
+}
+
+/// What Prometheus scrapes under one name, and how it asks for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    name: String,
+    target: SocketAddr,
+    settings: Map<String, Value>,
+}
+
+impl Job {
+    pub(crate) fn new(name: impl Into<String>, target: SocketAddr) -> Self {
+        Self { name: name.into(), target, settings: Map::new() }
+    }
+
+    /// Asks for this format only: `PrometheusProto`, `OpenMetricsText1.0.0`, `PrometheusText0.0.4` and their like.
+    pub(crate) fn asking_for(self, protocol: &str) -> Self {
+        self.with("scrape_protocols", json!([protocol]))
+    }
+
+    /// Asks for names escaped so: `allow-utf-8`, `underscores`, `dots` or `values`.
+    pub(crate) fn escaping(self, scheme: &str) -> Self {
+        self.with("metric_name_escaping_scheme", json!(scheme))
+    }
+
+    fn with(mut self, setting: &str, value: Value) -> Self {
+        self.settings.insert(setting.to_owned(), value);
+        self
+    }
+}
+
+impl From<&(&str, SocketAddr)> for Job {
+    fn from((name, target): &(&str, SocketAddr)) -> Self {
+        Self::new(*name, *target)
+    }
 }
 
 /// A running Prometheus. It ends when this is dropped, and a test that panics shows the end of its log.
@@ -94,16 +143,23 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts Prometheus, which scrapes each target under its job's name, and waits until it answers.
+    /// Starts Prometheus as it is by default: see [`start_with`](Self::start_with).
+    #[track_caller]
+    pub(crate) fn start(bin: &Path, dir: &Path, targets: &[(&str, SocketAddr)], scrape_interval: &str) -> Self {
+        let jobs: Vec<Job> = targets.iter().map(Job::from).collect();
+        Self::start_with(bin, dir, &jobs, scrape_interval, &[])
+    }
+
+    /// Starts Prometheus with these features, which scrapes each target as its job says, and waits until it answers.
     ///
     /// Its configuration, log and data go into `dir`. `scrape_interval` is a number with `ms`, `s` or `m`. The first
     /// scrape comes about 5 s after the start, however short the interval: Prometheus' target discovery is throttled.
     #[track_caller]
-    pub(crate) fn start(bin: &Path, dir: &Path, targets: &[(&str, SocketAddr)], scrape_interval: &str) -> Self {
+    pub(crate) fn start_with(bin: &Path, dir: &Path, jobs: &[Job], scrape_interval: &str, features: &[&str]) -> Self {
         fs::create_dir_all(dir).expect("the directory for Prometheus can be made");
         let config_path = dir.join("prometheus.yml");
-        fs::write(&config_path, configuration(targets, scrape_interval)).expect("prometheus.yml can be written");
-        let mut server = Server::spawn(bin, &config_path, &dir.join("data"), dir.join("prometheus.log"));
+        fs::write(&config_path, configuration(jobs, scrape_interval)).expect("prometheus.yml can be written");
+        let mut server = Server::spawn(bin, &config_path, features, &dir.join("data"), dir.join("prometheus.log"));
         let address = poll(READY_DEADLINE, PROCESS_POLL, || server.ready_address());
         Self { address, _server: server }
     }
@@ -112,6 +168,25 @@ impl Prometheus {
     #[track_caller]
     pub(crate) fn query(&self, promql: &str) -> Vec<Sample> {
         samples(&self.data(&format!("/api/v1/query?query={}", percent_encoded(promql))))
+    }
+
+    /// The native histograms in the result of an instant query; whatever else is there panics.
+    #[track_caller]
+    pub(crate) fn query_histograms(&self, promql: &str) -> Vec<NativeHistogram> {
+        let data = self.data(&format!("/api/v1/query?query={}", percent_encoded(promql)));
+        data["result"].as_array().expect("a vector is a list").iter().map(native_histogram).collect()
+    }
+
+    /// The samples of each series in the result of a range selector: seconds since 1970 and value.
+    #[track_caller]
+    pub(crate) fn query_matrix(&self, selector: &str) -> Vec<Vec<(f64, f64)>> {
+        let data = self.data(&format!("/api/v1/query?query={}", percent_encoded(selector)));
+        assert_eq!(data["resultType"], "matrix", "{selector} selects a range");
+        let point = |point: &Value| (point[0].as_f64().expect("a time is a number"), number(point));
+        let points =
+            |series: &Value| series["values"].as_array().map_or(&[][..], Vec::as_slice).iter().map(point).collect();
+        let series = data["result"].as_array().expect("a matrix is a list");
+        series.iter().map(points).collect()
     }
 
     /// Job, health (`up`, `down`, `unknown`) and last scrape error of every target. Empty until discovery has run.
@@ -152,7 +227,7 @@ impl Prometheus {
 
     #[track_caller]
     fn data(&self, target: &str) -> Value {
-        let response = match get(self.address, target) {
+        let response = match get(self.address, target, "") {
             Ok(response) => response,
             Err(error) => panic!("GET {target}: {error}"),
         };
@@ -171,34 +246,45 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
 }
 
+/// One series of an instant query's result that is a native histogram.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NativeHistogram {
+    pub(crate) count: f64,
+    pub(crate) sum: f64,
+    /// Lower bound, upper bound and count, ascending, without those that are empty.
+    pub(crate) buckets: Vec<(f64, f64, f64)>,
+}
+
 /// Runs `promtool check metrics` over an exposition in Prometheus' text format; the error is its exit code and output.
 ///
 /// promtool reads neither OpenMetrics nor UTF-8 names, and ends with 1 for what it cannot parse, with 3 for a lint. Its
 /// time grows with the square of a family's series: 2,000 take seconds, 10,000 more than the deadline.
 pub(crate) fn promtool_check_metrics(bin: &Path, exposition: &str) -> Result<(), String> {
+    match run(Command::new(bin.join("promtool")).args(["check", "metrics"]), exposition.as_bytes()) {
+        (Some(0), _) => Ok(()),
+        (Some(code), output) => Err(format!("promtool ended with exit code {code}:\n{output}")),
+        (None, output) => Err(format!("promtool was killed, by a signal or after {PROCESS_DEADLINE:?}:\n{output}")),
+    }
+}
+
+/// Runs a process to its end, with this on its stdin: its exit code, none if it was killed, and all that it printed.
+#[track_caller]
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> (Option<i32>, String) {
     let (output, writer) = io::pipe().expect("a pipe can be made");
-    let mut child = Command::new(bin.join("promtool"))
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(writer.try_clone().expect("a pipe can be shared"))
-        .stderr(writer)
-        .spawn()
-        .expect("promtool can be started");
+    command.stdin(Stdio::piped()).stdout(writer.try_clone().expect("a pipe can be shared")).stderr(writer);
+    let mut child = command.spawn().expect("the process can be started");
+    // The command holds our ends of the pipe, which would keep it open.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut stdin = child.stdin.take().expect("stdin is piped");
 
-    // A pipe that fills up stops promtool, so both are served while it runs.
-    let (status, output) = thread::scope(|scope| {
-        // promtool stops reading at the first line it cannot parse. What it thinks of that is in its output.
-        scope.spawn(move || stdin.write_all(exposition.as_bytes()).ok());
+    // A pipe that fills up stops the process, so both are served while it runs.
+    thread::scope(|scope| {
+        // A process may stop reading at the first line it cannot parse. What it thinks of that is in its output.
+        scope.spawn(move || stdin.write_all(input).ok());
         let output = scope.spawn(move || io::read_to_string(output).unwrap_or_default());
-        (wait_or_kill(&mut child, PROMTOOL_DEADLINE), output.join().unwrap_or_default())
-    });
-    match status {
-        Ok(Some(0)) => Ok(()),
-        Ok(Some(code)) => Err(format!("promtool ended with exit code {code}:\n{output}")),
-        Ok(None) => Err(format!("promtool was killed, by a signal or after {PROMTOOL_DEADLINE:?}:\n{output}")),
-        Err(error) => Err(format!("promtool cannot be waited for: {error}\n{output}")),
-    }
+        let code = wait_or_kill(&mut child, PROCESS_DEADLINE).expect("a child can be waited for");
+        (code, output.join().unwrap_or_default())
+    })
 }
 
 /// The process and its log.
@@ -209,7 +295,7 @@ struct Server {
 
 impl Server {
     #[track_caller]
-    fn spawn(bin: &Path, config_path: &Path, data_path: &Path, log_path: PathBuf) -> Self {
+    fn spawn(bin: &Path, config_path: &Path, features: &[&str], data_path: &Path, log_path: PathBuf) -> Self {
         let log = File::create(&log_path).expect("the log of Prometheus can be made");
         let child = Command::new(bin.join("prometheus"))
             .arg("--config.file")
@@ -218,6 +304,7 @@ impl Server {
             .arg(data_path)
             // The system chooses a free port and Prometheus logs it. A port chosen here could be taken by then.
             .arg("--web.listen-address=127.0.0.1:0")
+            .args(features.iter().map(|feature| format!("--enable-feature={feature}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log can be shared"))
             .stderr(log)
@@ -233,7 +320,7 @@ impl Server {
             panic!("prometheus ended before it was ready: {status}");
         }
         let address = listening_address(&self.log()).ok_or("prometheus has not logged where it listens")?;
-        match get(address, "/-/ready") {
+        match get(address, "/-/ready", "") {
             Ok(Response { status: 200, .. }) => Ok(address),
             Ok(Response { status, .. }) => Err(format!("/-/ready answered {status}")),
             Err(error) => Err(format!("/-/ready: {error}")),
@@ -271,19 +358,18 @@ fn listening_address(log: &str) -> Option<SocketAddr> {
 
 /// The text of prometheus.yml. It is JSON, which is YAML too and whose writer knows how to quote.
 #[track_caller]
-fn configuration(targets: &[(&str, SocketAddr)], scrape_interval: &str) -> String {
+fn configuration(jobs: &[Job], scrape_interval: &str) -> String {
     // A job's name may stand only once, with all its targets.
-    let mut jobs = BTreeMap::<&str, Vec<String>>::new();
-    for (job, address) in targets {
-        jobs.entry(job).or_default().push(address.to_string());
+    let mut scrape_configs = BTreeMap::<&str, Map<String, Value>>::new();
+    for Job { name, target, settings } in jobs {
+        let config = scrape_configs.entry(name).or_insert_with(|| settings.clone());
+        config.insert("job_name".to_owned(), json!(name));
+        let targets = config.entry("static_configs").or_insert_with(|| json!([{ "targets": [] }]));
+        targets[0]["targets"].as_array_mut().expect("it was made above").push(json!(target.to_string()));
     }
-    let scrape_configs: Vec<Value> = jobs
-        .iter()
-        .map(|(job, addresses)| json!({ "job_name": job, "static_configs": [{ "targets": addresses }] }))
-        .collect();
     let configuration = json!({
         "global": { "scrape_interval": scrape_interval, "scrape_timeout": scrape_timeout(scrape_interval) },
-        "scrape_configs": scrape_configs,
+        "scrape_configs": scrape_configs.values().collect::<Vec<_>>(),
     });
     format!("{configuration:#}\n")
 }
@@ -316,10 +402,29 @@ fn samples(data: &Value) -> Vec<Sample> {
 
 #[track_caller]
 fn sample(series: &Value) -> Sample {
+    Sample { labels: labels(series), value: number(&series["value"]) }
+}
+
+#[track_caller]
+fn labels(series: &Value) -> BTreeMap<String, String> {
     let labels = series["metric"].as_object().expect("a series has labels");
-    Sample {
-        labels: labels.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
-        value: number(&series["value"]),
+    labels.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+}
+
+/// Reads `[1700000000.1, {"count": "1", "sum": "2", "buckets": [[0, "1", "2", "1"]]}]`, where a bucket begins with which
+/// of its bounds belong to it.
+#[track_caller]
+fn native_histogram(series: &Value) -> NativeHistogram {
+    let histogram = &series["histogram"][1];
+    let number = |value: &Value| match value.as_str().map(str::parse) {
+        Some(Ok(number)) => number,
+        _ => panic!("not a native histogram: {series}"),
+    };
+    let bucket = |bucket: &Value| (number(&bucket[1]), number(&bucket[2]), number(&bucket[3]));
+    NativeHistogram {
+        count: number(&histogram["count"]),
+        sum: number(&histogram["sum"]),
+        buckets: histogram["buckets"].as_array().map_or(&[][..], Vec::as_slice).iter().map(bucket).collect(),
     }
 }
 
@@ -341,12 +446,22 @@ struct Response {
     body: Vec<u8>,
 }
 
-fn get(address: SocketAddr, target: &str) -> io::Result<Response> {
+/// What an endpoint answers to a scraper that accepts this.
+#[track_caller]
+pub(crate) fn page(address: SocketAddr, accept: &str) -> Vec<u8> {
+    match get(address, "/metrics", &format!("Accept: {accept}\r\n")) {
+        Ok(Response { status: 200, body }) => body,
+        Ok(Response { status, body }) => panic!("/metrics answered {status}: {}", String::from_utf8_lossy(&body)),
+        Err(error) => panic!("/metrics: {error}"),
+    }
+}
+
+fn get(address: SocketAddr, target: &str, headers: &str) -> io::Result<Response> {
     let end = Instant::now() + REQUEST_DEADLINE;
     let mut stream = TcpStream::connect_timeout(&address, REQUEST_DEADLINE)?;
     stream.set_write_timeout(Some(REQUEST_DEADLINE))?;
     // Formatted first: `write!` would send each piece by itself, and the second waits for the first to be acknowledged.
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];

@@ -364,3 +364,33 @@ fn a_family_longer_than_any_buffer_is_whole_in_every_format() {
         assert!(numbers.is_sorted(), "in the order of their labels");
     }
 }
+
+#[test]
+fn a_metric_that_is_dropped_describes_nothing() {
+    let record = |telemetry: &Telemetry| {
+        // Sorted first by its meter, the gauge is the one that is shown.
+        telemetry.meter("a").f64_gauge("same").build().record(1.0, &[]);
+        let meter = telemetry.meter("b");
+        meter.u64_counter("same").with_unit("By").with_description("Dropped.").build().add(1, &[]);
+    };
+    let strategy = TranslationStrategy::UnderscoreEscapingWithoutSuffixes;
+    let page = page(builder().with_translation_strategy(strategy), record, OPEN_METRICS);
+    assert_eq!(families(&page, "same"), "# TYPE same gauge\nsame{otel_scope_name=\"a\"} 1\n");
+}
+
+#[test]
+fn a_family_of_both_sorts_of_histograms_is_native_in_no_format() {
+    let view = View::of("size").in_scope("a").with_exponential_buckets(160);
+    let families = messages(builder().with_view(view), |telemetry| {
+        for scope in ["a", "b"] {
+            telemetry.meter(scope).u64_histogram("size").build().record(3, &[]);
+        }
+    });
+    let family = families.iter().find(|family| family.name() == "size").unwrap();
+    assert_eq!(family.metric.len(), 2);
+    for metric in &family.metric {
+        let histogram = metric.histogram.as_ref().unwrap();
+        assert!(histogram.schema.is_none() && histogram.positive_span.is_empty() && !histogram.bucket.is_empty());
+        assert_eq!(histogram.sample_count(), 1);
+    }
+}

@@ -53,6 +53,19 @@ impl<'a> Series<'a> {
         }
     }
 
+    /// Whether these are histograms with exponential buckets.
+    pub(super) fn is_exponential(self) -> bool {
+        fn is_exponential<T>(data: &MetricData<T>) -> bool {
+            matches!(data, MetricData::ExponentialHistogram(_))
+        }
+        match self {
+            Self::F64(data) => is_exponential(data),
+            Self::U64(data) => is_exponential(data),
+            Self::I64(data) => is_exponential(data),
+            Self::Registry(..) | Self::Target(_) => false,
+        }
+    }
+
     pub(super) fn name_kind(self) -> NameKind {
         match self {
             Self::F64(data) => kinds(data).0,
