@@ -11,8 +11,7 @@
 //!   same metric wins in every scrape.
 //! - A metric of another type than the first one is dropped, and so is one whose name is a series of a histogram.
 //! - Of several descriptions and units the first is kept; the points of all of them are.
-//! - Of points with the same labels the first is kept. (Of one metric's own points whose attributes differ in nothing
-//!   but the type of a value, which comes first is the SDK's map order.)
+//! - Of points with the same labels the first is kept: of one metric's own points the first by attributes.
 //!
 //! Specification: "OTLP Metric points to Prometheus" in "Prometheus and OpenMetrics compatibility".
 
@@ -257,7 +256,7 @@ impl PrometheusExporter {
         let mut values = Values::default();
         let mut is_begun = false;
         let mut pass = |encoder: &mut _, known| {
-            order::walk(&mut members, &mut page.names, known, |labels, value, start| {
+            order::walk(&mut members, &mut page.names, known, page.escaping, |labels, value, start| {
                 if !std::mem::replace(&mut is_begun, true) {
                     Encoder::family(encoder, &family);
                 }

@@ -387,3 +387,96 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod conformance {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::exposition::Number;
+
+    fn integers<T: TryFrom<i64>>(value: &Value) -> Vec<T> {
+        let integers =
+            value.as_array().unwrap().iter().map(|number| T::try_from(number.as_i64().unwrap()).ok().unwrap());
+        integers.collect()
+    }
+
+    fn integer<T: TryFrom<i64>>(value: &Value) -> T {
+        T::try_from(value.as_i64().unwrap()).ok().unwrap()
+    }
+
+    /// Every bucket that holds something: its native index and its count.
+    fn decoded(spans: &[Span], deltas: &[i64]) -> Vec<(i64, i64)> {
+        let mut deltas = deltas.iter();
+        let (mut index, mut count) = (0, 0);
+        let mut buckets = Vec::new();
+        for span in spans {
+            index += i64::from(span.offset);
+            for _ in 0..span.length {
+                count += deltas.next().unwrap();
+                buckets.push((index, count));
+                index += 1;
+            }
+        }
+        buckets.retain(|(_, count)| *count != 0);
+        buckets
+    }
+
+    fn wanted(spans: &Value, deltas: &Value) -> Vec<(i64, i64)> {
+        let span = |span: &Value| Span { offset: integer(&span["offset"]), length: integer(&span["length"]) };
+        let spans: Vec<Span> = spans.as_array().unwrap().iter().map(span).collect();
+        decoded(&spans, &integers(deltas))
+    }
+
+    /// What an SDK in this language cannot be made to hold: see `tests/CONFORMANCE.md`.
+    #[test]
+    #[ignore = "needs the third-party tables: BAROGRAPH_CORPORA=folder"]
+    fn exponential_histograms_become_the_native_ones_of_the_table() {
+        let folder = std::env::var("BAROGRAPH_CORPORA").expect("BAROGRAPH_CORPORA is the folder of the tables");
+        let path = std::path::Path::new(&folder).join("exponential-histogram.json");
+        let table: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let rows = |key: &str| table[key].as_array().unwrap().clone();
+
+        // The second one is of a kind of histogram that is not offered.
+        let example = &rows("spec_examples")[0];
+        let counts: Vec<u64> = integers(&example["bucket"]["counts"]);
+        let mut native = NativeBuckets::default();
+        native.convert(integer(&example["bucket"]["offset"]), &counts);
+        assert_eq!(decoded(&native.spans, &native.deltas), wanted(&example["want_spans"], &example["want_deltas"]));
+
+        for row in rows("downscale") {
+            let counts: Vec<u64> = integers(&row["bucket"]["counts"]);
+            let mut merged = Vec::new();
+            let buckets = ExponentialBuckets { offset: integer(&row["bucket"]["offset"]), counts: &counts };
+            let first = downscale(buckets, integer(&row["scale_delta"]), &mut merged);
+            let (offset, counts): (i32, Vec<u64>) = (integer(&row["want"]["offset"]), integers(&row["want"]["counts"]));
+            assert_eq!((first, merged), (offset, counts), "{}", row["case"]);
+        }
+
+        for row in rows("data_points").iter().chain(&rows("invalid_scale")) {
+            let point = &row["data_point"];
+            let [positive, negative]: [Vec<u64>; 2] =
+                ["positive", "negative"].map(|side| integers(&point[side]["counts"]));
+            let offset = |side: &str| integer(&point[side]["offset"]);
+            let sample = ExponentialSample {
+                scale: integer(&point["scale"]),
+                count: integer(&point["count"]),
+                sum: Number::Float(point["sum"].as_f64().unwrap()),
+                zero_count: integer(&point["zero_count"]),
+                zero_threshold: point["zero_threshold"].as_f64().unwrap(),
+                positive: ExponentialBuckets { offset: offset("positive"), counts: &positive },
+                negative: ExponentialBuckets { offset: offset("negative"), counts: &negative },
+            };
+            let mut native = Native::default();
+            assert_eq!(native.convert(&sample), row["want"]["exported"] == true, "{}", row["case"]);
+            let derived = &row["want_derived"];
+            if derived.is_object() {
+                assert_eq!(native.schema, integer::<i8>(&derived["schema"]), "{}", row["case"]);
+                for (side, buckets) in [("positive", &native.positive), ("negative", &native.negative)] {
+                    let wanted = wanted(&derived[format!("{side}_spans")], &derived[format!("{side}_deltas")]);
+                    assert_eq!(decoded(&buckets.spans, &buckets.deltas), wanted, "{side} of {}", row["case"]);
+                }
+            }
+        }
+    }
+}

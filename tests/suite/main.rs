@@ -4,13 +4,18 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod case;
 mod components;
+mod conformance;
+mod differential;
 mod dto;
 mod endpoint;
 mod exposition;
 mod formats;
 mod guard;
 mod instruments;
+mod parser;
 mod pipeline;
+mod properties;
 mod support;
 mod views;

@@ -5,8 +5,9 @@
 //! fills its values in.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
-use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
+use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
 use prometheus::proto::LabelPair;
 
 use crate::exposition::{Escaping, FamilyKind, Label, LabelNames, Naming, label_name};
@@ -22,6 +23,23 @@ pub(super) struct Pair<'a> {
 enum PairValue<'a> {
     Any(&'a Value),
     Text(&'a str),
+}
+
+impl PairValue<'_> {
+    /// Tells values of different types apart that read the same.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Text(_) | Self::Any(Value::String(_)) => 0,
+            Self::Any(Value::Bool(_)) => 1,
+            Self::Any(Value::I64(_)) => 2,
+            Self::Any(Value::F64(_)) => 3,
+            Self::Any(Value::Array(Array::Bool(_))) => 4,
+            Self::Any(Value::Array(Array::I64(_))) => 5,
+            Self::Any(Value::Array(Array::F64(_))) => 6,
+            Self::Any(Value::Array(Array::String(_))) => 7,
+            Self::Any(_) => u8::MAX,
+        }
+    }
 }
 
 impl<'a> Pair<'a> {
@@ -49,6 +67,21 @@ impl<'a> From<&'a LabelPair> for Pair<'a> {
     fn from(pair: &'a LabelPair) -> Self {
         Self { key: pair.name(), value: PairValue::Text(pair.value()) }
     }
+}
+
+/// Compares two sets of attributes, in whatever order the SDK keeps them.
+pub(super) fn compare_pairs<'a>(mut a: Vec<Pair<'a>>, mut b: Vec<Pair<'a>>) -> Ordering {
+    for pairs in [&mut a, &mut b] {
+        pairs.sort_by_key(|pair| pair.key);
+        // Of a key that stands twice the first counts.
+        pairs.dedup_by_key(|pair| pair.key);
+    }
+    let compare = |a: &Pair<'_>, b: &Pair<'_>| {
+        let by_value = || a.text().cmp(&b.text()).then_with(|| a.value.rank().cmp(&b.value.rank()));
+        a.key.cmp(b.key).then_with(by_value)
+    };
+    let unequal = a.iter().zip(&b).map(|(a, b)| compare(a, b)).find(|order| order.is_ne());
+    unequal.unwrap_or(a.len().cmp(&b.len()))
 }
 
 fn text(value: &Value) -> Cow<'_, str> {

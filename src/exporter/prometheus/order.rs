@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::exposition::{Label, LabelNames, Labels};
+use crate::exposition::{Escaping, Label, LabelNames, Labels};
 
 use super::Entry;
 use super::series::Members;
@@ -33,8 +33,9 @@ const FETCHED: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     points: Arc<[u32]>,
-    /// Whether it was right in a scrape after the one that it was made in.
-    is_proven: bool,
+    /// In which escaping it was right in a scrape after the one that it was made in, if in any: other names of labels can
+    /// have another order.
+    proven: Option<Escaping>,
 }
 
 /// The orders of the scrape before.
@@ -88,6 +89,7 @@ pub(super) fn walk<'a>(
     members: &mut Members<'a>,
     names: &mut LabelNames,
     known: Option<Order>,
+    escaping: Escaping,
     write: impl FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool,
 ) -> Walked {
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
@@ -97,15 +99,18 @@ pub(super) fn walk<'a>(
         walk.windows(count, WINDOW);
         return walk.walked;
     }
-    let right = known.filter(|order| (order.is_proven && order.points.len() > FEW) || walk.is_sorted(&order.points));
+    let right = known.filter(|order| {
+        let is_proven = order.proven == Some(escaping) && order.points.len() > FEW;
+        is_proven || walk.is_sorted(&order.points)
+    });
     let mut order = match right {
-        Some(order) => Order { is_proven: true, ..order },
-        None => Order { points: walk.sorted(count).into(), is_proven: false },
+        Some(order) => Order { proven: Some(escaping), ..order },
+        None => Order { points: walk.sorted(count).into(), proven: None },
     };
     if let Next::Disorder { position } = walk.write_all(&order.points) {
         let mut is_done = vec![false; order.points.len()];
         order.points[..position].iter().for_each(|&point| is_done[point as usize] = true);
-        order = Order { points: walk.sorted(count).into(), is_proven: false };
+        order = Order { points: walk.sorted(count).into(), proven: None };
         walk.write_rest(&order.points, &is_done);
     }
     walk.walked.order = Some(order);
@@ -253,14 +258,14 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
         }
         pairs.all(|pair| {
             self.members.point(pair[1], self.names, &mut b);
-            let order = compare(&a, &b, self.names).0.then(pair[0].cmp(&pair[1]));
+            let order = compare(&a, &b, self.names).0.then_with(|| self.members.precedence(pair[0], pair[1]));
             std::mem::swap(&mut a, &mut b);
             order.is_lt()
         })
     }
 }
 
-/// Compares points by their labels, and those with the same labels by their number.
+/// Compares points by their labels, and those with the same labels by what the labels were made of.
 struct ByLabels<'w, 'a> {
     members: &'w mut Members<'a>,
     names: &'w mut LabelNames,
@@ -276,7 +281,7 @@ impl<'w, 'a> ByLabels<'w, 'a> {
     fn compare(&mut self, a: u32, b: u32) -> Ordering {
         self.members.point(a, self.names, &mut self.a);
         self.members.point(b, self.names, &mut self.b);
-        compare(&self.a, &self.b, self.names).0.then(a.cmp(&b))
+        compare(&self.a, &self.b, self.names).0.then_with(|| self.members.precedence(a, b))
     }
 
     fn are_alike(&mut self, a: u32, b: u32) -> bool {
@@ -303,7 +308,7 @@ mod tests {
     use super::*;
     use crate::exporter::prometheus::labels::FixedLabels;
     use crate::exporter::prometheus::series::Series;
-    use crate::exposition::{Escaping, FamilyKind, Naming, Number};
+    use crate::exposition::{FamilyKind, Naming, Number};
     use prometheus::proto::{Gauge, LabelPair, Metric};
 
     /// A point for each number, whose label is the number and whose value is its place. One that is not a number is
@@ -348,7 +353,9 @@ mod tests {
     }
 
     fn known(metrics: &[Metric], order: Option<Order>) -> (Vec<(String, f64)>, Walked) {
-        written(metrics, |members, write| walk(members, &mut LabelNames::default(), order, take(write)))
+        written(metrics, |members, write| {
+            walk(members, &mut LabelNames::default(), order, Escaping::Underscores, take(write))
+        })
     }
 
     fn expected(numbers: &[u32]) -> Vec<String> {
@@ -380,14 +387,14 @@ mod tests {
             let numbers = scattered(count);
             let first = known(&metrics(&numbers), None).1.order.unwrap();
             let second = known(&metrics(&numbers), Some(first.clone())).1.order.unwrap();
-            assert!(!first.is_proven && second.is_proven && Arc::ptr_eq(&first.points, &second.points));
+            assert!(first.proven.is_none() && second.proven.is_some() && Arc::ptr_eq(&first.points, &second.points));
 
             // As many points in another order, as an observable instrument has in every scrape.
             let mut other = numbers.clone();
             other.reverse();
             let (written, walked) = known(&metrics(&other), Some(first));
             assert_eq!(labels(&written), expected(&other));
-            assert!(!walked.order.unwrap().is_proven);
+            assert!(walked.order.unwrap().proven.is_none());
         }
     }
 
@@ -395,7 +402,7 @@ mod tests {
     fn a_proven_order_that_is_wrong_all_the_same_loses_no_point_and_writes_none_twice() {
         let mut numbers = scattered(1_000);
         let first = known(&metrics(&numbers), None).1.order.unwrap();
-        let proven = Order { is_proven: true, ..first };
+        let proven = Order { proven: Some(Escaping::Underscores), ..first };
         numbers.reverse();
         let repeated = numbers[0];
         numbers[500..510].fill(repeated);

@@ -1,5 +1,6 @@
 //! Points where they were collected, and the labels and values of each.
 
+use std::cmp::Ordering;
 use std::time::SystemTime;
 
 use opentelemetry::KeyValue;
@@ -9,7 +10,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 
 use crate::exposition::{Escaping, FamilyKind, Label, LabelNames, NameKind, Naming, Number};
 
-use super::labels::{FixedLabels, Pair, Shapes};
+use super::labels::{FixedLabels, Pair, Shapes, compare_pairs};
 use super::value::{Measured, Value, registry_value};
 
 /// The points of one metric, where they were collected.
@@ -276,18 +277,33 @@ impl<'a> Members<'a> {
         names: &mut LabelNames,
         labels: &mut Vec<Label<'a>>,
     ) -> Option<(Value<'a>, Option<SystemTime>)> {
-        let index = index as usize;
         labels.clear();
         self.pairs.clear();
-        let member = match self.members.as_mut_slice() {
-            [only] => only,
-            members => {
-                let after = members.partition_point(|member| member.first <= index);
-                members.get_mut(after.checked_sub(1)?)?
-            }
-        };
+        let member = self.member(index)?;
+        let (member, index) = (self.members.get_mut(member)?, index as usize);
         let value = member.series.read(index - member.first, member.bounds, &mut self.pairs);
         member.shapes.labels(&self.pairs, names, labels);
         value
+    }
+
+    /// Which of two points with the same labels comes first. The SDK numbers the points of an observable anew in each
+    /// collection, so their numbers decide last.
+    pub(super) fn precedence(&self, a: u32, b: u32) -> Ordering {
+        let pairs = |point: u32| {
+            let mut pairs = Vec::new();
+            if let Some(member) = self.member(point).and_then(|member| self.members.get(member)) {
+                let _ = member.series.read(point as usize - member.first, member.bounds, &mut pairs);
+            }
+            pairs
+        };
+        (self.member(a).cmp(&self.member(b))).then_with(|| compare_pairs(pairs(a), pairs(b))).then(a.cmp(&b))
+    }
+
+    /// The position of the metric that a point belongs to.
+    fn member(&self, point: u32) -> Option<usize> {
+        match self.members.as_slice() {
+            [_] => Some(0),
+            members => members.partition_point(|member| member.first <= point as usize).checked_sub(1),
+        }
     }
 }
