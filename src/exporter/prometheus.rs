@@ -28,8 +28,8 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use prometheus::proto::MetricFamily;
 
 use crate::exposition::{
-    Encoder, Escaping, Family, FamilyEnd, FamilyKind, Format, LabelNames, MetricName, Naming, OpenMetricsEncoder, Out,
-    ProtobufEncoder, Syntax, TARGET_INFO, TextEncoder, is_family_name, open_metrics_name,
+    Encoder, Escaping, Family, FamilyEnd, FamilyKind, Format, Grid, LabelNames, MetricName, Naming, OpenMetricsEncoder,
+    Out, ProtobufEncoder, Syntax, TARGET_INFO, TextEncoder, is_family_name, open_metrics_name,
 };
 use crate::self_metrics::{DropReason, SelfMetrics};
 use crate::view::Pattern;
@@ -83,9 +83,10 @@ impl Asked {
     /// Whether a family is asked for. `translated` is its name before it was escaped.
     fn includes(&self, translated: &str, name: &str, kind: FamilyKind) -> bool {
         let is_called = |asked: &str, name: &str| {
+            let stem = open_metrics_name(name, kind).0;
             asked == name
-                || open_metrics_name(name, kind).0 == asked
-                || asked.strip_prefix(name).is_some_and(|suffix| series_suffixes(kind).contains(&suffix))
+                || asked == stem
+                || asked.strip_prefix(stem).is_some_and(|suffix| series_suffixes(kind).contains(&suffix))
         };
         self.names.is_empty() || self.names.iter().any(|asked| is_called(asked, name) || is_called(asked, translated))
     }
@@ -96,7 +97,8 @@ fn series_suffixes(kind: FamilyKind) -> &'static [&'static str] {
     match kind {
         FamilyKind::Histogram => &["_bucket", "_sum", "_count", "_created"],
         FamilyKind::Summary => &["_sum", "_count", "_created"],
-        FamilyKind::Counter | FamilyKind::Gauge | FamilyKind::Info | FamilyKind::Untyped => &[],
+        FamilyKind::Counter => &["_created"],
+        FamilyKind::Gauge | FamilyKind::Info | FamilyKind::Untyped => &[],
     }
 }
 
@@ -161,7 +163,7 @@ impl PrometheusExporter {
             self.family(family, &mut page, &mut encoder);
         }
         if asked.names.is_empty() {
-            self.orders.lock().unwrap_or_else(PoisonError::into_inner).keep_to(&entries);
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).keep_to(asked.format.escaping, &entries);
         }
         encoder.end();
     }
@@ -244,19 +246,23 @@ impl PrometheusExporter {
             };
             members.push(entry.series, bounds, fixed);
         }
+        let mut grid = Grid::default();
+        let exponential = shown.iter().filter(|entry| entry.series.include_in(&mut grid)).count();
         let family = Family {
             name: &first.name,
             help: self.first_of(first, "description", shown.iter().map(|entry| entry.help)),
             unit: self.first_of(first, "unit", shown.iter().map(|entry| entry.unit_word.as_str())),
             kind,
-            is_native: shown.iter().all(|entry| entry.series.is_exponential()),
+            is_native: exponential == shown.len() && grid.can_be_native(),
+            grid: grid.settled(),
         };
 
-        let known = self.orders.lock().unwrap_or_else(PoisonError::into_inner).get(&first.name, members.len());
+        let known =
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).get(page.escaping, &first.name, members.len());
         let mut values = Values::default();
         let mut is_begun = false;
         let mut pass = |encoder: &mut _, known| {
-            order::walk(&mut members, &mut page.names, known, page.escaping, |labels, value, start| {
+            order::walk(&mut members, &mut page.names, known, |labels, value, start| {
                 if !std::mem::replace(&mut is_begun, true) {
                     Encoder::family(encoder, &family);
                 }
@@ -271,10 +277,12 @@ impl PrometheusExporter {
             let _ = encoder.end_family();
         }
         if let Some(order) = walked.order {
-            self.orders.lock().unwrap_or_else(PoisonError::into_inner).put(&first.name, order);
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).put(page.escaping, &first.name, order);
         }
-        self.drop_points(first.original, walked.duplicates, DropReason::Duplicate);
-        self.drop_points(first.original, walked.invalid, DropReason::InvalidValue);
+        for (entry, left_out) in shown.iter().zip(&walked.left_out) {
+            self.drop_points(entry.original, left_out.duplicates, DropReason::Duplicate);
+            self.drop_points(entry.original, left_out.invalid, DropReason::InvalidValue);
+        }
     }
 
     /// The first that says something. Where another says something else, that is said once.
@@ -341,6 +349,12 @@ impl Page<'_> {
     /// OpenMetrics has one name space for families and their series. A counter `a_total` beside a gauge `a` would be two
     /// families called `a` there, so it is shown as `a_total` of unknown type.
     fn take(&mut self, name: &str, kind: FamilyKind) -> Option<FamilyKind> {
+        // Families come sorted. A name is wanted again by itself and by the counter that is called after it, and after both
+        // have passed no more.
+        self.taken.retain(|taken| {
+            let stem = taken.strip_suffix("_created").unwrap_or(taken);
+            taken.as_str() >= name || stem.bytes().chain(*b"_total").ge(name.bytes())
+        });
         if !self.open_metrics {
             if self.taken.contains(name) {
                 return None;
@@ -356,8 +370,8 @@ impl Page<'_> {
         };
         [Some(kind), otherwise].into_iter().flatten().find(|&kind| {
             let (stem, shown) = open_metrics_name(name, kind);
-            let suffixes = if shown == FamilyKind::Counter { &["_created"] } else { series_suffixes(shown) };
-            let mut names: Vec<String> = suffixes.iter().map(|suffix| format!("{stem}{suffix}")).collect();
+            let mut names: Vec<String> =
+                series_suffixes(shown).iter().map(|suffix| format!("{stem}{suffix}")).collect();
             names.extend([name.to_owned(), stem.to_owned()]);
             let is_free = !names.iter().any(|name| self.taken.contains(name));
             if is_free {

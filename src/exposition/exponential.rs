@@ -7,14 +7,17 @@
 use super::{ExponentialBuckets, ExponentialSample, HistogramSample};
 
 /// The coarsest scale that native histograms have. A sample that is coarser cannot be shown in a format that has them.
-pub(crate) const MIN_SCHEMA: i8 = -4;
+const MIN_SCHEMA: i8 = -4;
 
 /// The finest scale that native histograms have; a sample that is finer is made coarser.
 const MAX_SCHEMA: i8 = 8;
 
 /// The finest scale that is written as text: four buckets an octave. 1 ms to 10 s are 55 lines then, where the scales
 /// that SDKs record with make hundreds; the middle of such a bucket is within 9.5 % of every value in it.
-pub(crate) const MAX_TEXT_SCALE: i8 = 2;
+const MAX_TEXT_SCALE: i8 = 2;
+
+/// The most buckets of one sign that a series has as text, give or take a block: 64 octaves at the finest scale.
+const MAX_TEXT_BUCKETS: u32 = 256;
 
 /// The zero threshold of the specification where the sample has none. It also tells an empty native histogram from a
 /// classic one without buckets.
@@ -98,6 +101,76 @@ impl NativeBuckets {
     }
 }
 
+/// What all samples of a family have in common when they are shown with explicit bounds: series whose bounds differ could
+/// not be added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    /// The scale of the coarsest sample.
+    coarsest: i8,
+    /// The scale of the bounds.
+    scale: i8,
+    /// The first and the last bucket that any sample uses, for values above 0 and below.
+    positive: Option<(i32, i32)>,
+    negative: Option<(i32, i32)>,
+    has_zero: bool,
+}
+
+impl Default for Grid {
+    fn default() -> Self {
+        Self { coarsest: i8::MAX, scale: MAX_TEXT_SCALE, positive: None, negative: None, has_zero: false }
+    }
+}
+
+impl Grid {
+    /// Whether Prometheus has native histograms so coarse.
+    pub(crate) fn can_be_native(&self) -> bool {
+        self.coarsest >= MIN_SCHEMA
+    }
+
+    /// Makes room for a sample.
+    pub(crate) fn include(&mut self, sample: &ExponentialSample<'_>) {
+        self.coarsest = self.coarsest.min(sample.scale);
+        let scale = self.scale.min(sample.scale);
+        let coarser = scale_delta(self.scale, scale);
+        let delta = scale_delta(sample.scale, scale);
+        for (range, buckets) in [(&mut self.positive, sample.positive), (&mut self.negative, sample.negative)] {
+            let used = |position: Option<usize>| Some(shifted(i64::from(buckets.offset) + position? as i64, delta));
+            let first = used(buckets.counts.iter().position(|&count| count > 0));
+            let last = used(buckets.counts.iter().rposition(|&count| count > 0));
+            let before = range.map(|(first, last)| (shifted(first.into(), coarser), shifted(last.into(), coarser)));
+            *range = match (before, first.zip(last)) {
+                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+                (a, b) => a.or(b),
+            };
+        }
+        self.scale = scale;
+        self.has_zero |= sample.zero_count > 0;
+    }
+
+    /// The grid that is shown, when every sample is included: no wider than a page can bear, however far apart the
+    /// samples lie, and in whole blocks of four octaves, so that bounds rarely come anew and are mostly the same in
+    /// processes that measure the same thing.
+    pub(crate) fn settled(mut self) -> Self {
+        let is_wide =
+            |range: Option<(i32, i32)>| range.is_some_and(|(first, last)| last.abs_diff(first) >= MAX_TEXT_BUCKETS);
+        while is_wide(self.positive) || is_wide(self.negative) {
+            self.scale = self.scale.saturating_sub(1);
+            for range in [&mut self.positive, &mut self.negative].into_iter().flatten() {
+                *range = (range.0 >> 1, range.1 >> 1);
+            }
+        }
+        let block = match self.scale {
+            -1..=MAX_TEXT_SCALE => 1 << (self.scale + 2),
+            _ => 1,
+        };
+        let whole = |(first, last): (i32, i32)| {
+            let end = last.div_euclid(block).saturating_mul(block).saturating_add(block - 1);
+            (first.div_euclid(block).saturating_mul(block), end)
+        };
+        Self { positive: self.positive.map(whole), negative: self.negative.map(whole), ..self }
+    }
+}
+
 /// A histogram with explicit bounds, made of an exponential one for formats that know no other.
 #[derive(Debug, Default)]
 pub(crate) struct Classic {
@@ -107,43 +180,46 @@ pub(crate) struct Classic {
 }
 
 impl Classic {
-    /// Converts a sample.
+    /// Converts a sample that its family's grid includes.
     ///
-    /// There is a bound for each bucket from the first to the last that is not empty. A sample only ever becomes
-    /// coarser, and the bounds of a coarser scale are bounds of every finer one too: from scrape to scrape a bucket is
-    /// never cut in two.
-    pub(crate) fn convert(&mut self, sample: &ExponentialSample<'_>) -> HistogramSample<'_> {
+    /// There is a bound for each bucket of the grid. A sample only ever becomes coarser, and the bounds of a coarser scale
+    /// are bounds of every finer one too: from scrape to scrape a bucket is never cut in two.
+    pub(crate) fn convert(&mut self, sample: &ExponentialSample<'_>, grid: &Grid) -> HistogramSample<'_> {
         self.bounds.clear();
         self.cumulative.clear();
-        let scale = sample.scale.min(MAX_TEXT_SCALE);
-        let delta = scale_delta(sample.scale, MAX_TEXT_SCALE);
+        let delta = scale_delta(sample.scale, grid.scale);
         let mut cumulative: u64 = 0;
 
         // What is furthest below 0 comes first, so these buckets go backwards, and end where their values come nearest
         // to 0.
-        let first = downscale(sample.negative, delta, &mut self.merged);
-        for position in (0..self.merged.len()).rev() {
-            cumulative = cumulative.saturating_add(self.merged[position]);
-            self.push(-bound(first, position, scale), cumulative);
+        let offset = downscale(sample.negative, delta, &mut self.merged);
+        if let Some((first, last)) = grid.negative {
+            for index in (first..=last).rev() {
+                cumulative = cumulative.saturating_add(self.count(index, offset));
+                self.push(-bound(index, grid.scale), cumulative);
+            }
         }
-        let has_negative = !self.merged.is_empty();
-
-        let first = downscale(sample.positive, delta, &mut self.merged);
-        let has_positive = !self.merged.is_empty();
-        if sample.zero_count > 0 || (has_negative && has_positive) {
+        if grid.has_zero || (grid.negative.is_some() && grid.positive.is_some()) {
             cumulative = cumulative.saturating_add(sample.zero_count);
             // Neither a negative threshold nor one that is no number means anything.
             self.push(sample.zero_threshold.max(0.0), cumulative);
         }
-        if has_positive {
+        let offset = downscale(sample.positive, delta, &mut self.merged);
+        if let Some((first, last)) = grid.positive {
             // Where the values begin. Without it a quantile in the first bucket would be looked for from 0 on.
-            self.push(bound(first, 0, scale), cumulative);
-        }
-        for position in 0..self.merged.len() {
-            cumulative = cumulative.saturating_add(self.merged[position]);
-            self.push(bound(first, position + 1, scale), cumulative);
+            self.push(bound(first, grid.scale), cumulative);
+            for index in first..=last {
+                cumulative = cumulative.saturating_add(self.count(index, offset));
+                self.push(bound(index.saturating_add(1), grid.scale), cumulative);
+            }
         }
         HistogramSample { bounds: &self.bounds, cumulative: &self.cumulative, count: sample.count, sum: sample.sum }
+    }
+
+    /// How many values the bucket with this index has, where the first that has any is at `offset`.
+    fn count(&self, index: i32, offset: i32) -> u64 {
+        let position = usize::try_from(i64::from(index) - i64::from(offset)).ok();
+        position.and_then(|position| self.merged.get(position)).copied().unwrap_or(0)
     }
 
     /// Says how many values are at or below `bound`, unless that is the infinite bucket.
@@ -190,12 +266,18 @@ fn sum(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
 }
 
-/// The lower bound of the bucket that comes `position` after the one with the index `first`.
-fn bound(first: i32, position: usize, scale: i8) -> f64 {
+/// The lower bound of the bucket with this index.
+fn bound(index: i32, scale: i8) -> f64 {
     // The product is exact, so a bound comes out the same to the last bit at every scale that has it. As for the power
     // itself, a whole one is exact, too.
-    let index = f64::from(first) + position as f64;
-    (index * (-f64::from(scale)).exp2()).exp2()
+    (f64::from(index) * (-f64::from(scale)).exp2()).exp2()
+}
+
+/// The index that a bucket has at a scale that is `delta` coarser.
+fn shifted(index: i64, delta: i8) -> i32 {
+    // Shifting by 63 already leaves nothing but the sign. The limit leaves room for the index after it: no float is large
+    // enough for such a bucket.
+    i32::try_from(index >> delta.min(63)).unwrap_or(i32::MAX).min(i32::MAX - 1)
 }
 
 /// By how many scales a sample is too fine.
@@ -235,10 +317,16 @@ mod tests {
         (spans, native.positive.deltas)
     }
 
+    fn grid(sample: &ExponentialSample<'_>) -> Grid {
+        let mut grid = Grid::default();
+        grid.include(sample);
+        grid
+    }
+
     /// Bounds with their cumulative counts.
     fn classic(sample: &ExponentialSample<'_>) -> Vec<(f64, u64)> {
         let mut classic = Classic::default();
-        let sample = classic.convert(sample);
+        let sample = classic.convert(sample, &grid(sample));
         assert_eq!(sample.bounds.len(), sample.cumulative.len());
         sample.bounds.iter().copied().zip(sample.cumulative.iter().copied()).collect()
     }
@@ -306,8 +394,8 @@ mod tests {
         assert!(native.convert(&before) && native.convert(&empty));
         let Native { positive, negative, .. } = &native;
         assert!([positive, negative].iter().all(|buckets| buckets.spans.is_empty() && buckets.deltas.is_empty()));
-        assert_eq!(classic.convert(&before).bounds, [-1.0, 0.0, 1.0, 2.0]);
-        let empty = classic.convert(&empty);
+        assert_eq!(classic.convert(&before, &grid(&before)).bounds, [-1.0, 0.0, 1.0, 2.0]);
+        let empty = classic.convert(&empty, &grid(&empty));
         assert!(empty.bounds.is_empty() && empty.cumulative.is_empty());
     }
 
@@ -353,6 +441,43 @@ mod tests {
                 assert!(fine.contains(&(bound, count)), "{bound} at scale {scale}");
             }
         }
+    }
+
+    #[test]
+    fn all_samples_of_a_family_have_the_same_bounds_and_their_sums_are_right() {
+        let wide = positive(4, -64, &[1; 160]);
+        let narrow = sample(7, 2, buckets(0, &[]), buckets(300, &[5]));
+        let below = sample(1, 0, buckets(2, &[3]), buckets(0, &[]));
+        let mut grid = Grid::default();
+        [&wide, &narrow, &below].into_iter().for_each(|sample| grid.include(sample));
+        let grid = grid.settled();
+        let mut bounds = Vec::new();
+        for sample in [&wide, &narrow, &below] {
+            let mut classic = Classic::default();
+            let shown = classic.convert(sample, &grid);
+            assert_eq!(shown.cumulative.last(), Some(&sample.count), "every value is at or below the last bound");
+            assert!(shown.bounds.is_sorted_by(|a, b| a < b) && shown.cumulative.is_sorted());
+            bounds.push(shown.bounds.to_vec());
+        }
+        assert!(bounds[0] == bounds[1] && bounds[0] == bounds[2]);
+        // The coarsest has two buckets an octave; whole blocks of four octaves hold 2^-4 to 2^8 and -2^4 to -1.
+        assert_eq!(
+            (bounds[0].len(), bounds[0][0], bounds[0][bounds[0].len() - 1]),
+            (8 + 1 + 25, -(2f64.powf(3.5)), 256.0)
+        );
+        assert!(grid.can_be_native());
+    }
+
+    #[test]
+    fn samples_that_lie_far_apart_make_coarse_bounds_rather_than_many() {
+        let mut grid = Grid::default();
+        grid.include(&positive(8, -262_144, &[1]));
+        grid.include(&positive(8, 262_143, &[1]));
+        grid.include(&positive(0, i32::MAX - 3, &[1; 3]));
+        grid.include(&positive(0, i32::MIN, &[1; 3]));
+        let mut classic = Classic::default();
+        let shown = classic.convert(&positive(8, 262_143, &[1]), &grid.settled());
+        assert!(shown.bounds.len() < 300, "{}", shown.bounds.len());
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod unit;
 use std::time::SystemTime;
 
 pub(crate) use escape::{Escaping, is_family_name};
-pub(crate) use exponential::MIN_SCHEMA;
+pub(crate) use exponential::Grid;
 pub(crate) use label::{Label, LabelNames, Labels, label_name};
 pub use name::TranslationStrategy;
 pub(crate) use name::{MetricName, NameKind, Naming, scraped_kinds};
@@ -58,8 +58,10 @@ pub(crate) struct Family<'a> {
     pub(crate) unit: &'a str,
     pub(crate) kind: FamilyKind,
     /// Whether all of its samples are exponential histograms. Prometheus takes a family's histograms to be of one sort, so
-    /// those of a mixed one are native in no format.
+    /// those of a mixed one are native in no format, and neither are those that are coarser than any native one.
     pub(crate) is_native: bool,
+    /// The bounds of exponential histograms where they are not native.
+    pub(crate) grid: Grid,
 }
 
 /// A value as it was recorded: integers keep all their digits.

@@ -7,7 +7,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::escape::help;
-use super::exponential::Classic;
+use super::exponential::{Classic, Grid};
 use super::lines::{BoundStyle, Lines};
 use super::{
     Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
@@ -17,6 +17,7 @@ use super::{
 pub(crate) struct OpenMetricsEncoder<'o, 'a> {
     lines: Lines<'o, 'a>,
     classic: Classic,
+    grid: Grid,
     /// Whether `_created` series are written.
     created: bool,
     kind: FamilyKind,
@@ -25,7 +26,7 @@ pub(crate) struct OpenMetricsEncoder<'o, 'a> {
 impl<'o, 'a> OpenMetricsEncoder<'o, 'a> {
     pub(crate) fn new(out: &'o mut Out<'a>, created: bool) -> Self {
         let lines = Lines::new(out, BoundStyle::Float);
-        Self { lines, classic: Classic::default(), created, kind: FamilyKind::Untyped }
+        Self { lines, classic: Classic::default(), grid: Grid::default(), created, kind: FamilyKind::Untyped }
     }
 
     fn created(&mut self, start: Option<SystemTime>) {
@@ -64,6 +65,7 @@ impl Encoder for OpenMetricsEncoder<'_, '_> {
     fn family(&mut self, family: &Family<'_>) {
         let (name, kind) = open_metrics_name(family.name, family.kind);
         self.kind = kind;
+        self.grid = family.grid;
         self.lines.family(family.name, name);
         self.lines.comment("# TYPE ", name);
         let kind = match kind {
@@ -104,7 +106,7 @@ impl Encoder for OpenMetricsEncoder<'_, '_> {
 
     fn exponential(&mut self, labels: Labels<'_>, sample: &ExponentialSample<'_>, start: Option<SystemTime>) {
         self.lines.labels(labels);
-        let sample = self.classic.convert(sample);
+        let sample = self.classic.convert(sample, &self.grid);
         let has_negative_buckets = sample.bounds.first().is_some_and(|&bound| bound < 0.0);
         self.lines.histogram(&sample, !has_negative_buckets && counts(sample.sum));
         self.created(start);

@@ -5,7 +5,7 @@
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::exponential::{Classic, Native, Span};
+use super::exponential::{Classic, Grid, Native, Span};
 use super::{
     Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
 };
@@ -29,6 +29,7 @@ pub(crate) struct ProtobufEncoder<'o, 'a> {
     is_native: bool,
     native: Native,
     classic: Classic,
+    grid: Grid,
 }
 
 /// What becomes of the metrics of the current family.
@@ -56,6 +57,7 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
             is_native: false,
             native: Native::default(),
             classic: Classic::default(),
+            grid: Grid::default(),
         }
     }
 
@@ -117,6 +119,7 @@ impl Encoder for ProtobufEncoder<'_, '_> {
     fn family(&mut self, family: &Family<'_>) {
         self.kind = family.kind;
         self.is_native = family.is_native;
+        self.grid = family.grid;
         self.label_ends.clear();
         self.metrics.clear();
         self.pass = Pass::Keeping;
@@ -158,12 +161,12 @@ impl Encoder for ProtobufEncoder<'_, '_> {
         self.labels(labels);
         if !self.is_native {
             let mut classic = mem::take(&mut self.classic);
-            self.metric(7, &Histogram { sample: &classic.convert(sample), created: created(start) });
+            self.metric(7, &Histogram { sample: &classic.convert(sample, &self.grid), created: created(start) });
             self.classic = classic;
             return;
         }
         let mut native = mem::take(&mut self.native);
-        // The exporter gives no sample that is too coarse.
+        // A family with a sample that is too coarse is not native.
         if native.convert(sample) {
             self.metric(7, &NativeHistogram { sample, native: &native, created: created(start) });
         }
@@ -509,7 +512,7 @@ mod tests {
     /// The one metric of a family without help and unit, without what stands before it.
     fn metric(kind: FamilyKind, write: impl FnOnce(&mut ProtobufEncoder<'_, '_>)) -> Vec<u8> {
         let (page, _) = page(|encoder| {
-            encoder.family(&Family { name: "f", help: "", unit: "", kind, is_native: true });
+            encoder.family(&Family { name: "f", help: "", unit: "", kind, is_native: true, grid: Grid::default() });
             write(encoder);
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
         });
@@ -541,7 +544,14 @@ mod tests {
         let mut names = LabelNames::default();
         let label = Label { name: names.number("k"), value: "v".into() };
         let (page, _) = page(|encoder| {
-            encoder.family(&Family { name: "f_s", help: "h", unit: "s", kind: FamilyKind::Gauge, is_native: true });
+            encoder.family(&Family {
+                name: "f_s",
+                help: "h",
+                unit: "s",
+                kind: FamilyKind::Gauge,
+                is_native: true,
+                grid: Grid::default(),
+            });
             let labels = Labels { names: &names, labels: &[label], same: 0 };
             encoder.number(labels, Number::Signed(1), at(1, 0));
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
@@ -557,7 +567,14 @@ mod tests {
     #[test]
     fn a_family_without_samples_is_not_written() {
         let (page, chunks) = page(|encoder| {
-            encoder.family(&Family { name: "f", help: "h", unit: "", kind: FamilyKind::Gauge, is_native: true });
+            encoder.family(&Family {
+                name: "f",
+                help: "h",
+                unit: "",
+                kind: FamilyKind::Gauge,
+                is_native: true,
+                grid: Grid::default(),
+            });
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
         });
         assert!(page.is_empty() && chunks.is_empty());
@@ -649,7 +666,14 @@ mod tests {
     #[test]
     fn labels_that_are_the_same_as_before_are_written_with_each_metric() {
         let (page, _) = page(|encoder| {
-            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
+            encoder.family(&Family {
+                name: "f",
+                help: "",
+                unit: "",
+                kind: FamilyKind::Gauge,
+                is_native: true,
+                grid: Grid::default(),
+            });
             gauges(encoder, 3);
             assert_eq!(encoder.end_family(), FamilyEnd::Written);
         });
@@ -662,13 +686,27 @@ mod tests {
         let fits = u32::try_from(KEPT / 37).unwrap();
         for (count, passes) in [(fits, 1), (fits + 1, 2), (3 * fits, 2)] {
             let (page, chunks) = page(|encoder| {
-                encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
+                encoder.family(&Family {
+                    name: "f",
+                    help: "",
+                    unit: "",
+                    kind: FamilyKind::Gauge,
+                    is_native: true,
+                    grid: Grid::default(),
+                });
                 for pass in 1..=passes {
                     gauges(encoder, count);
                     let end = if pass < passes { FamilyEnd::Again } else { FamilyEnd::Written };
                     assert_eq!(encoder.end_family(), end, "{count}");
                 }
-                encoder.family(&Family { name: "next", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
+                encoder.family(&Family {
+                    name: "next",
+                    help: "",
+                    unit: "",
+                    kind: FamilyKind::Gauge,
+                    is_native: true,
+                    grid: Grid::default(),
+                });
                 gauges(encoder, 1);
                 assert_eq!(encoder.end_family(), FamilyEnd::Written);
             });
@@ -696,7 +734,14 @@ mod tests {
             };
             let mut out = Out::new(&mut take);
             let mut encoder = ProtobufEncoder::new(&mut out);
-            encoder.family(&Family { name: "f", help: "", unit: "", kind: FamilyKind::Gauge, is_native: true });
+            encoder.family(&Family {
+                name: "f",
+                help: "",
+                unit: "",
+                kind: FamilyKind::Gauge,
+                is_native: true,
+                grid: Grid::default(),
+            });
             gauges(&mut encoder, count);
             assert_eq!(encoder.end_family(), FamilyEnd::Again);
             gauges(&mut encoder, second);

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use super::escape::help;
-use super::exponential::Classic;
+use super::exponential::{Classic, Grid};
 use super::lines::{BoundStyle, Lines};
 use super::{
     Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
@@ -14,16 +14,18 @@ use super::{
 pub(crate) struct TextEncoder<'o, 'a> {
     lines: Lines<'o, 'a>,
     classic: Classic,
+    grid: Grid,
 }
 
 impl<'o, 'a> TextEncoder<'o, 'a> {
     pub(crate) fn new(out: &'o mut Out<'a>) -> Self {
-        Self { lines: Lines::new(out, BoundStyle::Short), classic: Classic::default() }
+        Self { lines: Lines::new(out, BoundStyle::Short), classic: Classic::default(), grid: Grid::default() }
     }
 }
 
 impl Encoder for TextEncoder<'_, '_> {
     fn family(&mut self, family: &Family<'_>) {
+        self.grid = family.grid;
         self.lines.family(family.name, family.name);
         if !family.help.is_empty() {
             self.lines.comment("# HELP ", family.name);
@@ -54,7 +56,7 @@ impl Encoder for TextEncoder<'_, '_> {
 
     fn exponential(&mut self, labels: Labels<'_>, sample: &ExponentialSample<'_>, _: Option<SystemTime>) {
         self.lines.labels(labels);
-        self.lines.histogram(&self.classic.convert(sample), true);
+        self.lines.histogram(&self.classic.convert(sample, &self.grid), true);
     }
 
     fn summary(&mut self, labels: Labels<'_>, sample: &SummarySample<'_>) {

@@ -2,8 +2,8 @@
 //!
 //! The SDK hands its points out in the order of a hash map. An order that was found right is kept, four bytes for each
 //! point, and looked through before it is used again. For a family of many points looking costs as much as writing half
-//! of them. The SDK's order of a synchronous instrument only changes when a point is added, so a large family's order
-//! that once was right twice in a row, for as many points, is checked while the points are written. Should it ever turn
+//! of them. Counters and histograms only ever get more points, and keep their order while they get none, so the order of a
+//! large family of them that once was right twice in a row is checked while the points are written. Should it ever turn
 //! out wrong there, the points that are left are sorted and follow; the next scrape is in order again.
 
 use std::cmp::Ordering;
@@ -17,8 +17,8 @@ use super::Entry;
 use super::series::Members;
 use super::value::Value;
 
-/// Points whose order is kept from scrape to scrape, over all families: less than a megabyte.
-const MAX_KEPT: usize = 192 * 1024;
+/// Points whose order is kept from scrape to scrape, over all families: half a megabyte.
+const MAX_KEPT: usize = 128 * 1024;
 
 /// A family of more points is never sorted as a whole but a window of so many at a time, half of which are written.
 const WINDOW: usize = 128 * 1024;
@@ -32,43 +32,44 @@ const FETCHED: usize = 32;
 /// The points of one family in order.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
-    points: Arc<[u32]>,
-    /// In which escaping it was right in a scrape after the one that it was made in, if in any: other names of labels can
-    /// have another order.
-    proven: Option<Escaping>,
+    points: Arc<Vec<u32>>,
+    /// Whether it was right in a scrape after the one that it was made in.
+    is_proven: bool,
 }
 
-/// The orders of the scrape before.
+/// The orders of the scrape before, in each escaping: other names of labels can have another order.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    by_family: HashMap<String, Order>,
+    by_family: HashMap<Escaping, HashMap<String, Order>>,
     points: usize,
 }
 
 impl Orders {
-    pub(super) fn get(&self, family: &str, points: usize) -> Option<Order> {
-        self.by_family.get(family).filter(|order| order.points.len() == points).cloned()
+    pub(super) fn get(&self, escaping: Escaping, family: &str, points: usize) -> Option<Order> {
+        self.by_family.get(&escaping)?.get(family).filter(|order| order.points.len() == points).cloned()
     }
 
-    pub(super) fn put(&mut self, family: &str, order: Order) {
-        let before = self.by_family.get(family).map_or(0, |order| order.points.len());
+    pub(super) fn put(&mut self, escaping: Escaping, family: &str, order: Order) {
+        let by_family = self.by_family.entry(escaping).or_default();
+        let before = by_family.get(family).map_or(0, |order| order.points.len());
         let points = self.points - before + order.points.len();
-        if points <= MAX_KEPT {
+        // A single point has no order.
+        if points <= MAX_KEPT && order.points.len() > 1 {
             self.points = points;
-            match self.by_family.get_mut(family) {
+            match by_family.get_mut(family) {
                 Some(known) => *known = order,
-                None => drop(self.by_family.insert(family.to_owned(), order)),
+                None => drop(by_family.insert(family.to_owned(), order)),
             }
         }
     }
 
     /// Forgets families that are no more.
-    pub(super) fn keep_to(&mut self, entries: &[Entry<'_>]) {
-        if self.by_family.len() > entries.len() {
-            let is_there = |family: &str| entries.binary_search_by(|entry| entry.name.as_str().cmp(family)).is_ok();
-            self.by_family.retain(|family, _| is_there(family));
-            self.points = self.by_family.values().map(|order| order.points.len()).sum();
+    pub(super) fn keep_to(&mut self, escaping: Escaping, entries: &[Entry<'_>]) {
+        let is_there = |family: &str| entries.binary_search_by(|entry| entry.name.as_str().cmp(family)).is_ok();
+        if let Some(by_family) = self.by_family.get_mut(&escaping).filter(|known| known.len() > entries.len()) {
+            by_family.retain(|family, _| is_there(family));
         }
+        self.points = self.by_family.values().flat_map(HashMap::values).map(|order| order.points.len()).sum();
     }
 }
 
@@ -76,12 +77,17 @@ impl Orders {
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub(super) written: usize,
-    /// Points whose labels are those of another one.
-    pub(super) duplicates: usize,
-    /// Points whose value no format can show.
-    pub(super) invalid: usize,
+    /// Of each metric of the family: points whose labels are those of another one, and points whose value no format can
+    /// show.
+    pub(super) left_out: Vec<LeftOut>,
     /// The order to begin with next time.
     pub(super) order: Option<Order>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub(super) duplicates: usize,
+    pub(super) invalid: usize,
 }
 
 /// Gives every point to `write`, in order, until it has enough.
@@ -89,28 +95,24 @@ pub(super) fn walk<'a>(
     members: &mut Members<'a>,
     names: &mut LabelNames,
     known: Option<Order>,
-    escaping: Escaping,
     write: impl FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool,
 ) -> Walked {
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
-    let mut walk =
-        Walk { members, names, write, last: None, current: Vec::new(), same: usize::MAX, walked: Walked::default() };
+    let mut walk = Walk::new(members, names, write);
     if count as usize > WINDOW {
         walk.windows(count, WINDOW);
         return walk.walked;
     }
-    let right = known.filter(|order| {
-        let is_proven = order.proven == Some(escaping) && order.points.len() > FEW;
-        is_proven || walk.is_sorted(&order.points)
-    });
+    let needs_no_look = count as usize > FEW && walk.members.only_grow();
+    let right = known.filter(|order| (order.is_proven && needs_no_look) || walk.is_sorted(&order.points));
     let mut order = match right {
-        Some(order) => Order { proven: Some(escaping), ..order },
-        None => Order { points: walk.sorted(count).into(), proven: None },
+        Some(order) => Order { is_proven: true, ..order },
+        None => Order { points: walk.sorted(count).into(), is_proven: false },
     };
     if let Next::Disorder { position } = walk.write_all(&order.points) {
         let mut is_done = vec![false; order.points.len()];
         order.points[..position].iter().for_each(|&point| is_done[point as usize] = true);
-        order = Order { points: walk.sorted(count).into(), proven: None };
+        order = Order { points: walk.sorted(count).into(), is_proven: false };
         walk.write_rest(&order.points, &is_done);
     }
     walk.walked.order = Some(order);
@@ -121,8 +123,9 @@ struct Walk<'w, 'a, W> {
     members: &'w mut Members<'a>,
     names: &'w mut LabelNames,
     write: W,
-    /// The labels of the point before.
+    /// The labels of the point before, and whether it or one like it was written.
     last: Option<Vec<Label<'a>>>,
+    is_last_written: bool,
     /// The labels of the point that is looked at.
     current: Vec<Label<'a>>,
     /// How many of the first labels all points have had since one was written.
@@ -140,7 +143,21 @@ enum Next {
     },
 }
 
-impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 'a, W> {
+impl<'w, 'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'w, 'a, W> {
+    fn new(members: &'w mut Members<'a>, names: &'w mut LabelNames, write: W) -> Self {
+        let left_out = vec![LeftOut::default(); members.count()];
+        Self {
+            members,
+            names,
+            write,
+            last: None,
+            is_last_written: false,
+            current: Vec::new(),
+            same: usize::MAX,
+            walked: Walked { left_out, ..Walked::default() },
+        }
+    }
+
     /// Writes points that are in order.
     fn write_all(&mut self, points: &[u32]) -> Next {
         for (position, &point) in points.iter().enumerate() {
@@ -153,18 +170,20 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
                 None => (Ordering::Less, 0),
             };
             match order {
-                Ordering::Less => {}
-                Ordering::Equal => {
-                    self.walked.duplicates += 1;
+                Ordering::Less => self.is_last_written = false,
+                // Another one of these is there already, or will be if it can be shown.
+                Ordering::Equal if self.is_last_written => {
+                    self.left_out(point).duplicates += 1;
                     continue;
                 }
+                Ordering::Equal => {}
                 Ordering::Greater => return Next::Disorder { position },
             }
             self.same = self.same.min(same);
             let go_on = match value {
                 Some((value, start)) => self.write(&value, start),
                 None => {
-                    self.walked.invalid += 1;
+                    self.left_out(point).invalid += 1;
                     true
                 }
             };
@@ -179,8 +198,15 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
     /// Writes the point that is looked at.
     fn write(&mut self, value: &Value<'a>, start: Option<SystemTime>) -> bool {
         self.walked.written += 1;
+        self.is_last_written = true;
         let same = std::mem::replace(&mut self.same, usize::MAX);
         (self.write)(Labels { names: self.names, labels: &self.current, same }, value, start)
+    }
+
+    /// What is left out of the metric that a point belongs to.
+    fn left_out(&mut self, point: u32) -> &mut LeftOut {
+        let member = self.members.member(point).unwrap_or_default();
+        &mut self.walked.left_out[member]
     }
 
     /// Writes those of all points, given in order, whose labels no point has that is done.
@@ -189,16 +215,17 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
         while let Some(&first) = rest.first() {
             let mut by_labels = ByLabels::new(self.members, self.names);
             let alike = 1 + rest[1..].iter().take_while(|&&point| by_labels.are_alike(first, point)).count();
-            let left = rest[..alike].iter().filter(|&&point| !is_done[point as usize]).count();
-            let value = self.members.point(first, self.names, &mut self.current);
-            match value {
-                _ if left < alike => self.walked.duplicates += left,
-                None => self.walked.invalid += left,
-                Some((value, start)) => {
-                    self.walked.duplicates += left - 1;
-                    self.same = 0;
-                    if !self.write(&value, start) {
-                        return;
+            let mut is_written = rest[..alike].iter().any(|&point| is_done[point as usize]);
+            for &point in rest[..alike].iter().filter(|&&point| !is_done[point as usize]) {
+                match self.members.point(point, self.names, &mut self.current) {
+                    _ if is_written => self.left_out(point).duplicates += 1,
+                    None => self.left_out(point).invalid += 1,
+                    Some((value, start)) => {
+                        is_written = true;
+                        self.same = 0;
+                        if !self.write(&value, start) {
+                            return;
+                        }
                     }
                 }
             }
@@ -209,38 +236,42 @@ impl<'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'_, 
     /// Writes any number of points with a list of bounded length: in as many passes over all points as there are windows.
     fn windows(&mut self, count: u32, size: usize) {
         let mut window: Vec<u32> = Vec::with_capacity(size);
+        // The last point of the windows so far, and the first one that is for a later window, with their labels.
+        let mut after: Option<(u32, Vec<Label<'a>>)> = None;
         loop {
             window.clear();
-            // What comes after this is for a later window.
-            let mut bound: Option<Vec<Label<'a>>> = None;
+            let mut bound: Option<(u32, Vec<Label<'a>>)> = None;
             for point in 0..count {
                 self.members.point(point, self.names, &mut self.current);
-                let order = |other: &Option<Vec<Label<'a>>>| {
-                    other.as_ref().map(|other| compare(other, &self.current, self.names).0)
+                let order = |other: &Option<(u32, Vec<Label<'a>>)>| {
+                    let (other, labels) = other.as_ref()?;
+                    let by_labels = compare(labels, &self.current, self.names).0;
+                    Some(by_labels.then_with(|| self.members.precedence(*other, point)))
                 };
-                if order(&self.last).is_some_and(Ordering::is_ge) || order(&bound).is_some_and(Ordering::is_le) {
+                if order(&after).is_some_and(Ordering::is_ge) || order(&bound).is_some_and(Ordering::is_le) {
                     continue;
                 }
                 window.push(point);
                 if window.len() == size {
                     let mut by_labels = ByLabels::new(self.members, self.names);
                     window.select_nth_unstable_by(size / 2, |&a, &b| by_labels.compare(a, b));
-                    self.members.point(window[size / 2], self.names, bound.get_or_insert_default());
+                    bound = Some(self.labelled(window[size / 2]));
                     window.truncate(size / 2);
                 }
             }
             let mut by_labels = ByLabels::new(self.members, self.names);
             window.sort_unstable_by(|&a, &b| by_labels.compare(a, b));
-            if !matches!(self.write_all(&window), Next::GoOn) {
-                return;
-            }
-            if bound.is_none() {
-                // Points like one that was written were passed over in later windows.
-                let seen = self.walked.written + self.walked.invalid;
-                self.walked.duplicates = (count as usize).saturating_sub(seen);
+            after = window.last().map(|&last| self.labelled(last));
+            if !matches!(self.write_all(&window), Next::GoOn) || bound.is_none() {
                 return;
             }
         }
+    }
+
+    fn labelled(&mut self, point: u32) -> (u32, Vec<Label<'a>>) {
+        let mut labels = Vec::new();
+        self.members.point(point, self.names, &mut labels);
+        (point, labels)
     }
 
     fn sorted(&mut self, count: u32) -> Vec<u32> {
@@ -353,9 +384,11 @@ mod tests {
     }
 
     fn known(metrics: &[Metric], order: Option<Order>) -> (Vec<(String, f64)>, Walked) {
-        written(metrics, |members, write| {
-            walk(members, &mut LabelNames::default(), order, Escaping::Underscores, take(write))
-        })
+        written(metrics, |members, write| walk(members, &mut LabelNames::default(), order, take(write)))
+    }
+
+    fn duplicates(walked: &Walked) -> usize {
+        walked.left_out.iter().map(|left_out| left_out.duplicates).sum()
     }
 
     fn expected(numbers: &[u32]) -> Vec<String> {
@@ -378,7 +411,7 @@ mod tests {
         let numbers = [3, 1, 2, 1, 3, 3];
         let (written, walked) = known(&metrics(&numbers), None);
         assert_eq!(written, [("000001".to_owned(), 1.0), ("000002".to_owned(), 2.0), ("000003".to_owned(), 0.0)]);
-        assert_eq!((walked.written, walked.duplicates), (3, 3));
+        assert_eq!((walked.written, duplicates(&walked)), (3, 3));
     }
 
     #[test]
@@ -387,14 +420,14 @@ mod tests {
             let numbers = scattered(count);
             let first = known(&metrics(&numbers), None).1.order.unwrap();
             let second = known(&metrics(&numbers), Some(first.clone())).1.order.unwrap();
-            assert!(first.proven.is_none() && second.proven.is_some() && Arc::ptr_eq(&first.points, &second.points));
+            assert!(!first.is_proven && second.is_proven && Arc::ptr_eq(&first.points, &second.points));
 
             // As many points in another order, as an observable instrument has in every scrape.
             let mut other = numbers.clone();
             other.reverse();
             let (written, walked) = known(&metrics(&other), Some(first));
             assert_eq!(labels(&written), expected(&other));
-            assert!(walked.order.unwrap().proven.is_none());
+            assert!(!walked.order.unwrap().is_proven);
         }
     }
 
@@ -402,7 +435,7 @@ mod tests {
     fn a_proven_order_that_is_wrong_all_the_same_loses_no_point_and_writes_none_twice() {
         let mut numbers = scattered(1_000);
         let first = known(&metrics(&numbers), None).1.order.unwrap();
-        let proven = Order { proven: Some(Escaping::Underscores), ..first };
+        let proven = Order { is_proven: true, ..first };
         numbers.reverse();
         let repeated = numbers[0];
         numbers[500..510].fill(repeated);
@@ -410,7 +443,7 @@ mod tests {
         let mut found = labels(&written);
         found.sort();
         assert_eq!(found, expected(&numbers), "sorted, none twice");
-        assert_eq!(walked.written + walked.duplicates, 1_000);
+        assert_eq!(walked.written + duplicates(&walked), 1_000);
         let (written, _) = known(&metrics(&numbers), walked.order);
         assert_eq!(labels(&written), expected(&numbers), "and the next time in order");
     }
@@ -430,20 +463,12 @@ mod tests {
             let metrics = metrics(&numbers);
             let (written, walked) = written(&metrics, |members, write| {
                 let mut names = LabelNames::default();
-                let mut walk = Walk {
-                    members,
-                    names: &mut names,
-                    write: take(write),
-                    last: None,
-                    current: Vec::new(),
-                    same: usize::MAX,
-                    walked: Walked::default(),
-                };
+                let mut walk = Walk::new(members, &mut names, take(write));
                 walk.windows(count as u32, size);
                 walk.walked
             });
             assert_eq!(written, known(&metrics, None).0, "{count} points in windows of {size}");
-            assert_eq!(walked.written + walked.duplicates, count);
+            assert_eq!(walked.written + duplicates(&walked), count);
         }
     }
 }

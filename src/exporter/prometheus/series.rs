@@ -8,10 +8,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
-use crate::exposition::{Escaping, FamilyKind, Label, LabelNames, NameKind, Naming, Number};
+use crate::exposition::{Escaping, FamilyKind, Grid, Label, LabelNames, NameKind, Naming, Number};
 
 use super::labels::{FixedLabels, Pair, Shapes, compare_pairs};
-use super::value::{Measured, Value, registry_value};
+use super::value::{Measured, Value, include, registry_value};
 
 /// The points of one metric, where they were collected.
 #[derive(Clone, Copy)]
@@ -54,15 +54,31 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// Whether these are histograms with exponential buckets.
-    pub(super) fn is_exponential(self) -> bool {
-        fn is_exponential<T>(data: &MetricData<T>) -> bool {
-            matches!(data, MetricData::ExponentialHistogram(_))
+    /// Makes room in the grid for exponential histograms. Says whether these are any.
+    pub(super) fn include_in(self, grid: &mut Grid) -> bool {
+        fn include_in<T: Measured>(data: &MetricData<T>, grid: &mut Grid) -> bool {
+            let MetricData::ExponentialHistogram(histogram) = data else { return false };
+            include(histogram, grid);
+            true
         }
         match self {
-            Self::F64(data) => is_exponential(data),
-            Self::U64(data) => is_exponential(data),
-            Self::I64(data) => is_exponential(data),
+            Self::F64(data) => include_in(data, grid),
+            Self::U64(data) => include_in(data, grid),
+            Self::I64(data) => include_in(data, grid),
+            Self::Registry(..) | Self::Target(_) => false,
+        }
+    }
+
+    /// Whether the SDK never hands out as many points as before in another order: it keeps those of counters and
+    /// histograms, and forgets those of gauges that are observed no more.
+    pub(super) fn only_grows(self) -> bool {
+        fn only_grows<T>(data: &MetricData<T>) -> bool {
+            !matches!(data, MetricData::Gauge(_))
+        }
+        match self {
+            Self::F64(data) => only_grows(data),
+            Self::U64(data) => only_grows(data),
+            Self::I64(data) => only_grows(data),
             Self::Registry(..) | Self::Target(_) => false,
         }
     }
@@ -217,7 +233,7 @@ fn read<'a, T: Measured>(
         MetricData::ExponentialHistogram(histogram) => {
             let point = histogram.data_points().nth(index)?;
             pairs.extend(point.attributes().map(Pair::from));
-            Some((T::exponential(point)?, Some(histogram.start_time())))
+            Some((T::exponential(point), Some(histogram.start_time())))
         }
     }
 }
@@ -254,6 +270,11 @@ impl<'a> Members<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether an order that was right twice is right for as long as there are as many points.
+    pub(super) fn only_grow(&self) -> bool {
+        self.members.iter().all(|member| member.series.only_grows())
     }
 
     /// Fetches what [`point`](Self::point) needs of these points, where that takes less time at once than one by one.
@@ -299,8 +320,13 @@ impl<'a> Members<'a> {
         (self.member(a).cmp(&self.member(b))).then_with(|| compare_pairs(pairs(a), pairs(b))).then(a.cmp(&b))
     }
 
+    /// How many metrics there are.
+    pub(super) fn count(&self) -> usize {
+        self.members.len()
+    }
+
     /// The position of the metric that a point belongs to.
-    fn member(&self, point: u32) -> Option<usize> {
+    pub(super) fn member(&self, point: u32) -> Option<usize> {
         match self.members.as_slice() {
             [_] => Some(0),
             members => members.partition_point(|member| member.first <= point as usize).checked_sub(1),

@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
-use opentelemetry_sdk::metrics::data::{ExponentialBucket, ExponentialHistogramDataPoint, HistogramDataPoint};
+use opentelemetry_sdk::metrics::data::{
+    ExponentialBucket, ExponentialHistogram, ExponentialHistogramDataPoint, HistogramDataPoint,
+};
 use prometheus::proto;
 
 use crate::exposition::{
-    Encoder, ExponentialBuckets, ExponentialSample, FamilyKind, HistogramSample, Labels, MIN_SCHEMA, Number,
-    SummarySample,
+    Encoder, ExponentialBuckets, ExponentialSample, FamilyKind, Grid, HistogramSample, Labels, Number, SummarySample,
 };
 
 /// The value of one point, still where it was collected.
@@ -29,8 +30,7 @@ pub(super) trait Measured: Copy + 'static {
     /// Whether something that counts can have come to this.
     fn is_count(self) -> bool;
     fn histogram<'a>(bounds: &'a [f64], point: &'a HistogramDataPoint<Self>) -> Value<'a>;
-    /// `None` below the lowest scale that Prometheus has.
-    fn exponential(point: &ExponentialHistogramDataPoint<Self>) -> Option<Value<'_>>;
+    fn exponential(point: &ExponentialHistogramDataPoint<Self>) -> Value<'_>;
 }
 
 macro_rules! measured {
@@ -49,8 +49,8 @@ macro_rules! measured {
                 Value::$histogram(bounds, point)
             }
 
-            fn exponential(point: &ExponentialHistogramDataPoint<Self>) -> Option<Value<'_>> {
-                (point.scale() >= MIN_SCHEMA).then_some(Value::$exponential(point))
+            fn exponential(point: &ExponentialHistogramDataPoint<Self>) -> Value<'_> {
+                Value::$exponential(point)
             }
         }
     };
@@ -61,7 +61,7 @@ measured!(u64, Unsigned, HistogramU64, ExponentialU64, _value => true);
 measured!(i64, Signed, HistogramI64, ExponentialI64, value => value >= 0);
 
 /// The value of a metric of a merged registry; `None` for a histogram whose bounds do not ascend or whose counts do not
-/// add up, and for a counter that is no count.
+/// add up, for a summary whose quantiles do not ascend from 0 to 1, and for a counter that is no count.
 #[expect(deprecated, reason = "a collector of the caller's own can still be untyped")]
 pub(super) fn registry_value(kind: FamilyKind, metric: &proto::Metric) -> Option<Value<'_>> {
     Some(match kind {
@@ -80,7 +80,13 @@ pub(super) fn registry_value(kind: FamilyKind, metric: &proto::Metric) -> Option
                 && buckets.last().is_none_or(|last| last.cumulative_count() <= histogram.get_sample_count());
             return (ascends && adds_up).then_some(Value::RegistryHistogram(histogram));
         }
-        FamilyKind::Summary => Value::RegistrySummary(metric.get_summary()),
+        FamilyKind::Summary => {
+            let summary = metric.get_summary();
+            let quantiles = summary.get_quantile();
+            let ascends = quantiles.is_sorted_by(|a, b| a.quantile() < b.quantile())
+                && quantiles.iter().all(|quantile| (0.0..=1.0).contains(&quantile.quantile()));
+            return ascends.then_some(Value::RegistrySummary(summary));
+        }
     })
 }
 
@@ -146,15 +152,7 @@ impl Values {
         start: Option<SystemTime>,
         encoder: &mut impl Encoder,
     ) {
-        let sample = ExponentialSample {
-            scale: point.scale(),
-            count: point.count() as u64,
-            sum: point.sum().number(),
-            zero_count: point.zero_count(),
-            zero_threshold: point.zero_threshold(),
-            positive: buckets(point.positive_bucket(), &mut self.cumulative),
-            negative: buckets(point.negative_bucket(), &mut self.negative),
-        };
+        let sample = exponential_sample(point, &mut self.cumulative, &mut self.negative);
         encoder.exponential(labels, &sample, start);
     }
 
@@ -172,6 +170,30 @@ impl Values {
             sum: Number::Float(histogram.get_sample_sum()),
         };
         encoder.histogram(labels, &sample, None);
+    }
+}
+
+/// Makes room in the grid for all points of a histogram.
+pub(super) fn include<T: Measured>(histogram: &ExponentialHistogram<T>, grid: &mut Grid) {
+    let (mut positive, mut negative) = (Vec::new(), Vec::new());
+    for point in histogram.data_points() {
+        grid.include(&exponential_sample(point, &mut positive, &mut negative));
+    }
+}
+
+fn exponential_sample<'s, T: Measured>(
+    point: &ExponentialHistogramDataPoint<T>,
+    positive: &'s mut Vec<u64>,
+    negative: &'s mut Vec<u64>,
+) -> ExponentialSample<'s> {
+    ExponentialSample {
+        scale: point.scale(),
+        count: point.count() as u64,
+        sum: point.sum().number(),
+        zero_count: point.zero_count(),
+        zero_threshold: point.zero_threshold(),
+        positive: buckets(point.positive_bucket(), positive),
+        negative: buckets(point.negative_bucket(), negative),
     }
 }
 
