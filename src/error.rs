@@ -363,9 +363,9 @@ pub enum ScrapeError {
         /// What the SDK said.
         reason: String,
     },
-    /// As many pages are on their way as can be at once.
+    /// More is asked for than can be answered at once: the oldest page gives way, or the newest request.
     Busy {
-        /// How many.
+        /// How many there were.
         pages: usize,
     },
     /// Collecting took longer than the endpoint waits.
@@ -381,7 +381,10 @@ impl fmt::Display for ScrapeError {
             Self::ShutDown => f.write_str("the metrics pipeline is shut down"),
             Self::Collect { reason } => write!(f, "failed to collect the metrics: {reason}"),
             Self::Busy { pages } => {
-                write!(f, "{pages} pages are on their way already: ask again when scrapers have read theirs")
+                write!(
+                    f,
+                    "{pages} others are asked for or on their way: ask again, and read faster if this happens half way"
+                )
             }
             Self::TimedOut { after } => {
                 write!(

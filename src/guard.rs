@@ -431,7 +431,7 @@ mod tests {
         let provider = GuardedMeterProvider::new(
             sdk,
             views,
-            Scraped { naming: Naming::default(), scope_info: true },
+            Scraped { naming: Naming::default(), target_info: true, scope_info: true },
             self_metrics,
         );
         let kept: Vec<_> = (0..3).map(|_| provider.meter("m").counter(&COUNTED)).collect();

@@ -291,6 +291,9 @@ impl TelemetryBuilder {
     }
 
     /// Shows the metrics of this registry in our scrape, after the SDK's. Under one name the SDK's type and points win.
+    ///
+    /// Its names are final: they get no namespace and no suffix, and are escaped where a scraper could not read them.
+    /// Timestamps that a collector gives its samples are not shown: the scraper's own time counts.
     pub fn with_registry(mut self, registry: Registry) -> Self {
         self.merged = Some(registry);
         self
@@ -335,7 +338,8 @@ impl TelemetryBuilder {
         }
         let sdk = views.install(builder).build();
         let self_metrics = Arc::new(SelfMetrics::new(&sdk));
-        let scraped = Scraped { naming: self.prometheus.naming.clone(), scope_info: self.prometheus.scope_info };
+        let PrometheusOptions { naming, target_info, scope_info, .. } = &self.prometheus;
+        let scraped = Scraped { naming: naming.clone(), target_info: *target_info, scope_info: *scope_info };
         let provider = GuardedMeterProvider::new(sdk.clone(), views, scraped, Arc::clone(&self_metrics));
 
         let exporter = PrometheusExporter::new(self.prometheus, Arc::clone(&self_metrics));

@@ -7,7 +7,7 @@ use opentelemetry::InstrumentationScope;
 
 use crate::attribute::AttributeInfo;
 use crate::error::{InstrumentName, Problem};
-use crate::exposition::{FamilyKind, Naming, TARGET_INFO, scraped_kinds};
+use crate::exposition::{Escaping, FamilyKind, Naming, TARGET_INFO, scraped_kinds};
 use crate::spec::Kind;
 use crate::view::Views;
 
@@ -49,6 +49,8 @@ pub(crate) struct Catalogue {
 #[derive(Clone, Debug)]
 pub(crate) struct Scraped {
     pub(crate) naming: Naming,
+    /// Whether there is a `target_info`, whose name nothing else can have.
+    pub(crate) target_info: bool,
     /// Whether the meter is a label: without it two meters with one name collide.
     pub(crate) scope_info: bool,
 }
@@ -159,17 +161,19 @@ impl State {
             let Some(scraped_name) = scraped.naming.metric(&name, &instrument.unit, kind) else {
                 continue;
             };
+            // As the scraper gets it that reads the least: what collides there is missing there.
+            let scraped_name = Escaping::Underscores.metric_name(&scraped_name.name).into_owned();
             let stream = Stream { name, instrument: instrument.clone() };
-            found.extend(self.conflict(&scraped_name.name, &stream, scraped.scope_info));
-            self.by_scraped_name.entry(scraped_name.name).or_default().push(stream);
+            found.extend(self.conflict(&scraped_name, &stream, scraped));
+            self.by_scraped_name.entry(scraped_name).or_default().push(stream);
         }
         found
     }
 
     /// What keeps `stream` from being scraped as `scraped` beside what already is.
-    fn conflict(&self, scraped: &str, stream: &Stream, scope_info: bool) -> Option<Problem> {
+    fn conflict(&self, scraped: &str, stream: &Stream, page: &Scraped) -> Option<Problem> {
         let family = stream.family();
-        if scraped == TARGET_INFO {
+        if page.target_info && scraped == TARGET_INFO {
             let instrument = stream.instrument.full_name();
             return Some(Problem::ReservedName { scraped: scraped.to_owned(), instrument });
         }
@@ -186,7 +190,7 @@ impl State {
                 return Some(conflict(scraped, shown, dropped, "they are of different types"));
             }
             // Other meters are told apart by their scope's labels.
-            if is_same_meter || !scope_info {
+            if is_same_meter || !page.scope_info {
                 let reason = if is_same_meter {
                     "they belong to one meter, so that their series are the same"
                 } else {
@@ -215,8 +219,8 @@ impl State {
     }
 }
 
-/// What the names of a histogram's series add to its own.
-const HISTOGRAM_SERIES: &[&str] = &["_bucket", "_sum", "_count"];
+/// What the names of a histogram's series add to its own, the one included that only OpenMetrics has.
+const HISTOGRAM_SERIES: &[&str] = &["_bucket", "_sum", "_count", "_created"];
 
 fn conflict(scraped: &str, shown: &Stream, dropped: &Stream, reason: &'static str) -> Problem {
     Problem::Conflict {
@@ -230,6 +234,7 @@ fn conflict(scraped: &str, shown: &Stream, dropped: &Stream, reason: &'static st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::TranslationStrategy;
     use crate::view::View;
 
     fn instrument(scope: &'static str, name: &str, unit: &str, kind: Kind) -> Instrument {
@@ -246,7 +251,7 @@ mod tests {
     fn problems(views: Vec<View>, instruments: &[Instrument]) -> Vec<String> {
         let catalogue = Catalogue::new(
             Arc::new(Views::new(views).unwrap()),
-            Scraped { naming: Naming::default(), scope_info: true },
+            Scraped { naming: Naming::default(), target_info: true, scope_info: true },
         );
         for instrument in instruments {
             catalogue.add(instrument, Declared { attributes: None, buckets: None });
@@ -283,6 +288,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_differ_in_what_not_every_scraper_reads_are_a_problem_whatever_the_strategy() {
+        let naming = Naming { strategy: TranslationStrategy::NoTranslation, namespace: String::new() };
+        let scraped = Scraped { naming, target_info: false, scope_info: true };
+        let catalogue = Catalogue::new(Arc::new(Views::new(vec![]).unwrap()), scraped);
+        for name in ["x.y", "x_y", "target.info"] {
+            let instrument = instrument("s", name, "", Kind::Counter);
+            catalogue.add(&instrument, Declared { attributes: None, buckets: None });
+        }
+        let found: Vec<String> = catalogue.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("are both scraped as `x_y`"), "{found:?}");
+    }
+
+    #[test]
     fn one_name_of_two_types_is_a_problem_across_meters_too() {
         let found =
             problems(vec![], &[instrument("s", "a", "", Kind::Gauge), instrument("t", "a", "", Kind::Histogram)]);
@@ -292,11 +311,13 @@ mod tests {
     #[test]
     fn a_name_that_is_a_series_of_a_histogram_is_a_problem_in_either_order() {
         let histogram = instrument("s", "a", "", Kind::Histogram);
-        let count = instrument("t", "a.count", "", Kind::Gauge);
-        for order in [[&histogram, &count], [&count, &histogram]] {
-            let found = problems(vec![], &order.map(Clone::clone));
-            assert!(found[0].contains("it is a series of the histogram"), "{found:?}");
-            assert!(found[0].contains("`a_count`"), "{found:?}");
+        for suffix in ["count", "created"] {
+            let gauge = instrument("t", &format!("a.{suffix}"), "", Kind::Gauge);
+            for order in [[&histogram, &gauge], [&gauge, &histogram]] {
+                let found = problems(vec![], &order.map(Clone::clone));
+                assert!(found[0].contains("it is a series of the histogram"), "{found:?}");
+                assert!(found[0].contains(&format!("`a_{suffix}`")), "{found:?}");
+            }
         }
     }
 

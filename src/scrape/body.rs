@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -138,6 +138,10 @@ struct State {
 }
 
 impl State {
+    fn is_wanted(&self) -> bool {
+        !self.is_reader_gone && self.end.is_none()
+    }
+
     fn is_at_end(&self) -> bool {
         self.ready.is_empty() && matches!(self.end, Some(Ok(())))
     }
@@ -148,11 +152,34 @@ impl Pipe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_reader(&self, state: &mut State) {
-        if let Some(reader) = state.reader.take() {
+    /// Wakes the reader. The state is free by then: a reader may be polled, or dropped, by whoever wakes it.
+    fn tell_reader(&self, mut state: MutexGuard<'_, State>) {
+        let reader = state.reader.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(reader) = reader {
             reader.wake();
         }
-        self.changed.notify_all();
+    }
+}
+
+/// A page on its way, as whoever keeps count of them sees it.
+pub(super) struct Page(Weak<Pipe>);
+
+impl Page {
+    /// Whether it is still being written.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.0.upgrade().is_some_and(|pipe| pipe.state().end.is_none())
+    }
+
+    /// Ends it here, because of this.
+    pub(super) fn give_up(&self, error: ScrapeError) {
+        if let Some(pipe) = self.0.upgrade() {
+            let mut state = pipe.state();
+            state.end.get_or_insert(Err(error));
+            state.ready.clear();
+            pipe.tell_reader(state);
+        }
     }
 }
 
@@ -165,38 +192,42 @@ pub(super) struct PageWriter {
 }
 
 impl PageWriter {
+    pub(super) fn page(&self) -> Page {
+        Page(Arc::downgrade(&self.pipe))
+    }
+
     /// Takes the bytes, leaves the buffer empty, and says whether anybody wants more. Waits while the reader is behind.
     pub(super) fn hand_on(&mut self, buffer: &mut Vec<u8>) -> bool {
         if self.held.is_empty() {
             self.held = self.pipe.buffers.take();
         } else {
-            let behind = |state: &mut State| state.ready.len() >= MAX_READY && !state.is_reader_gone;
+            let behind = |state: &mut State| state.ready.len() >= MAX_READY && state.is_wanted();
             let state = self.pipe.changed.wait_timeout_while(self.pipe.state(), STALLED, behind);
             let (mut state, waited) = state.unwrap_or_else(PoisonError::into_inner);
-            if waited.timed_out() || state.is_reader_gone {
+            if waited.timed_out() || !state.is_wanted() {
                 return false;
             }
             state.ready.push_back(mem::replace(&mut self.held, self.pipe.buffers.take()));
             if state.ready.len() >= WORTH_WAKING {
-                self.pipe.tell_reader(&mut state);
+                self.pipe.tell_reader(state);
             }
         }
         mem::swap(&mut self.held, buffer);
         true
     }
 
-    /// Whether nobody reads any more.
-    pub(super) fn is_reader_gone(&self) -> bool {
-        self.pipe.state().is_reader_gone
+    /// Whether anybody wants more.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.pipe.state().is_wanted()
     }
 
     /// Ends the page. A writer that is dropped before that has failed.
     pub(super) fn end(mut self) {
         let mut state = self.pipe.state();
-        if !self.held.is_empty() {
-            state.ready.push_back(mem::take(&mut self.held));
+        if state.end.is_none() {
+            state.ready.extend(Some(mem::take(&mut self.held)).filter(|held| !held.is_empty()));
+            state.end = Some(Ok(()));
         }
-        state.end = Some(Ok(()));
     }
 }
 
@@ -205,7 +236,7 @@ impl Drop for PageWriter {
         let mut state = self.pipe.state();
         let broken = || Err(ScrapeError::Collect { reason: "encoding ended half way".to_owned() });
         state.end.get_or_insert_with(broken);
-        self.pipe.tell_reader(&mut state);
+        self.pipe.tell_reader(state);
     }
 }
 
@@ -220,7 +251,9 @@ impl Chunks {
         match self.take(&mut state) {
             Some(next) => Poll::Ready(next),
             None => {
-                state.reader = Some(context.waker().clone());
+                let before = state.reader.replace(context.waker().clone());
+                drop(state);
+                drop(before);
                 Poll::Pending
             }
         }
@@ -307,8 +340,20 @@ mod tests {
         let (mut writer, chunks) = pipe(&Buffers::default());
         assert!(writer.hand_on(&mut b"a".to_vec()));
         drop(chunks);
-        assert!(writer.is_reader_gone());
+        assert!(!writer.is_wanted());
         assert!(!writer.hand_on(&mut b"b".to_vec()));
+    }
+
+    #[test]
+    fn a_page_can_be_given_up_on_both_ends() {
+        let (mut writer, chunks) = pipe(&Buffers::default());
+        assert!(writer.hand_on(&mut b"half".to_vec()));
+        let page = writer.page();
+        assert!(page.is_under_way());
+        page.give_up(ScrapeError::Busy { pages: 1 });
+        assert!(!page.is_under_way() && !writer.is_wanted() && !writer.hand_on(&mut b"rest".to_vec()));
+        writer.end();
+        assert_eq!(chunks.read_to_end(), Err(ScrapeError::Busy { pages: 1 }));
     }
 
     #[test]

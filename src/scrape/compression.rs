@@ -68,7 +68,7 @@ impl Gzip {
         let is_written = self.encoder.write_all(bytes).is_ok();
         bytes.clear();
         if self.encoder.get_ref().len() < CHUNK {
-            return is_written && !writer.is_reader_gone();
+            return is_written && writer.is_wanted();
         }
         is_written && writer.hand_on(self.encoder.get_mut())
     }

@@ -1,6 +1,7 @@
 //! Collects on a thread of its own, and encodes each page on another.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -18,12 +19,16 @@ use crate::exposition::Out;
 use crate::guard::GuardedMeterProvider;
 use crate::runtime;
 
-use super::body::{Buffers, Chunks, PageWriter, ScrapeBody, pipe};
+use super::body::{Buffers, Chunks, Page, PageWriter, ScrapeBody, pipe};
 use super::compression::{Compression, Gzip};
 
-/// Pages on their way at once. A Prometheus asks for one at a time; the rest is room for people and for a second
-/// Prometheus, and a bound on what scrapers that do not read can hold.
-const MAX_PAGES: usize = 32;
+/// Pages on their way at once, each of which holds what was collected for it. A Prometheus asks for one at a time; the
+/// rest is room for people and for a second Prometheus. Where there are more the oldest gives way, so that scrapers that
+/// do not read can keep neither the memory nor the others' places.
+const MAX_PAGES: usize = 16;
+
+/// Requests that wait while a collection runs. Who asks when there are so many is told to come again.
+const MAX_WAITING: usize = 256;
 
 /// Takes what the SDK has aggregated.
 pub(crate) struct Collector {
@@ -82,30 +87,52 @@ pub(crate) struct Request {
     pub(crate) compression: Compression,
 }
 
-type Reply = Box<dyn FnOnce(Result<Chunks, ScrapeError>) + Send>;
+/// Who waits for a page.
+enum Reply {
+    Task(oneshot::Sender<Result<Chunks, ScrapeError>>),
+    Thread(mpsc::Sender<Result<Chunks, ScrapeError>>),
+}
+
+impl Reply {
+    /// Whether nobody waits any more.
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Task(reply) if reply.is_closed())
+    }
+
+    fn send(self, chunks: Result<Chunks, ScrapeError>) {
+        // The scraper may have gone away.
+        match self {
+            Self::Task(reply) => drop(reply.send(chunks)),
+            Self::Thread(reply) => drop(reply.send(chunks)),
+        }
+    }
+}
 
 /// Asks the collecting thread for pages. Clones ask the same thread.
 #[derive(Clone)]
 pub(crate) struct Gatherer {
-    requests: mpsc::Sender<(Request, Reply)>,
+    requests: mpsc::SyncSender<(Request, Reply)>,
     shut_down: Arc<AtomicBool>,
 }
 
 impl Gatherer {
     /// Starts the thread. It ends when the last clone is dropped.
     pub(crate) fn start(mut collector: Collector, exporter: PrometheusExporter) -> io::Result<Self> {
-        let (requests, queue) = mpsc::channel::<(Request, Reply)>();
+        let (requests, queue) = mpsc::sync_channel::<(Request, Reply)>(MAX_WAITING);
         let shut_down = Arc::new(AtomicBool::new(false));
         let is_shut_down = Arc::clone(&shut_down);
         runtime::spawn("barograph-collect", move || {
             IS_COLLECTING.set(true);
-            // Held by every page on its way.
-            let exporter = Arc::new(exporter);
-            let buffers = Buffers::default();
+            let mut pages =
+                Pages { exporter: Arc::new(exporter), buffers: Buffers::default(), under_way: VecDeque::new() };
             while let Ok(request) = queue.recv() {
                 // Requests that waited for the collection before this one are all answered by this one: it begins
                 // after each of them was made.
-                let requests: Vec<_> = std::iter::once(request).chain(queue.try_iter()).collect();
+                let requests = std::iter::once(request).chain(queue.try_iter());
+                let requests: Vec<_> = requests.filter(|(_, reply)| !reply.is_closed()).collect();
+                if requests.is_empty() {
+                    continue;
+                }
                 let collected = if is_shut_down.load(Ordering::Acquire) {
                     Err(ScrapeError::ShutDown)
                 } else {
@@ -113,12 +140,8 @@ impl Gatherer {
                     catch_unwind(AssertUnwindSafe(|| collector.collect()))
                         .unwrap_or_else(|_| Err(ScrapeError::Collect { reason: "the SDK panicked".to_owned() }))
                 };
-                for (request, reply) in requests {
-                    reply(
-                        collected
-                            .clone()
-                            .and_then(|collected| send(request, collected, Arc::clone(&exporter), &buffers)),
-                    );
+                for (request, reply) in requests.into_iter().filter(|(_, reply)| !reply.is_closed()) {
+                    reply.send(collected.clone().and_then(|collected| pages.send(request, collected)));
                 }
             }
         })?;
@@ -128,32 +151,26 @@ impl Gatherer {
     /// The page as it is now. The caller's thread is not blocked.
     pub(crate) async fn page(&self, request: Request) -> Result<ScrapeBody, ScrapeError> {
         let (reply, page) = oneshot::channel();
-        self.request(request, move |chunks| {
-            // The scraper may have gone away.
-            let _ = reply.send(chunks);
-        })?;
+        self.request(request, Reply::Task(reply))?;
         ScrapeBody::stream(page.await.unwrap_or(Err(ScrapeError::ShutDown))?).await
     }
 
     /// The page as it is now. The caller's thread waits.
     pub(crate) fn page_blocking(&self, request: Request) -> Result<Vec<u8>, ScrapeError> {
         let (reply, page) = mpsc::channel();
-        self.request(request, move |chunks| {
-            let _ = reply.send(chunks);
-        })?;
+        self.request(request, Reply::Thread(reply))?;
         page.recv().unwrap_or(Err(ScrapeError::ShutDown))?.read_to_end()
     }
 
-    fn request(
-        &self,
-        request: Request,
-        reply: impl FnOnce(Result<Chunks, ScrapeError>) + Send + 'static,
-    ) -> Result<(), ScrapeError> {
+    fn request(&self, request: Request, reply: Reply) -> Result<(), ScrapeError> {
         // A callback that asked for a scrape would wait for itself.
         if IS_COLLECTING.get() {
             return Err(ScrapeError::Collect { reason: "a callback cannot ask for a scrape".to_owned() });
         }
-        self.requests.send((request, Box::new(reply))).map_err(|_| ScrapeError::ShutDown)
+        self.requests.try_send((request, reply)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => ScrapeError::Busy { pages: MAX_WAITING },
+            mpsc::TrySendError::Disconnected(_) => ScrapeError::ShutDown,
+        })
     }
 
     /// From now on every answer is [`ScrapeError::ShutDown`].
@@ -172,26 +189,32 @@ impl std::fmt::Debug for Gatherer {
     }
 }
 
-/// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
-fn send(
-    request: Request,
-    collected: Arc<Collected>,
+/// Sends pages on their way, and keeps count of them.
+struct Pages {
     exporter: Arc<PrometheusExporter>,
-    buffers: &Buffers,
-) -> Result<Chunks, ScrapeError> {
-    // One handle is the collecting thread's, and one is this page's.
-    let pages = Arc::strong_count(&exporter) - 2;
-    if pages >= MAX_PAGES {
-        return Err(ScrapeError::Busy { pages });
+    buffers: Buffers,
+    under_way: VecDeque<Page>,
+}
+
+impl Pages {
+    /// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
+    fn send(&mut self, request: Request, collected: Arc<Collected>) -> Result<Chunks, ScrapeError> {
+        self.under_way.retain(Page::is_under_way);
+        if self.under_way.len() >= MAX_PAGES
+            && let Some(oldest) = self.under_way.pop_front()
+        {
+            oldest.give_up(ScrapeError::Busy { pages: MAX_PAGES });
+        }
+        let (writer, chunks) = pipe(&self.buffers);
+        self.under_way.push_back(writer.page());
+        let (exporter, buffers) = (Arc::clone(&self.exporter), self.buffers.clone());
+        runtime::spawn("barograph-encode", move || {
+            // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
+            let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
+        })
+        .map_err(|error| ScrapeError::Collect { reason: format!("a page needs a thread: {error}") })?;
+        Ok(chunks)
     }
-    let (writer, chunks) = pipe(buffers);
-    let buffers = buffers.clone();
-    runtime::spawn("barograph-encode", move || {
-        // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
-        let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
-    })
-    .map_err(|error| ScrapeError::Collect { reason: format!("a page needs a thread: {error}") })?;
-    Ok(chunks)
 }
 
 fn encode(

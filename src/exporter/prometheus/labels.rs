@@ -125,7 +125,9 @@ impl FixedLabels {
 /// How the points of one metric of one meter become labels.
 pub(super) struct Shapes<'a> {
     kind: FamilyKind,
+    /// How keys are named, those of the points and the fixed ones.
     naming: &'a Naming,
+    fixed_naming: &'a Naming,
     escaping: Escaping,
     fixed: &'a [(String, String)],
     shapes: Vec<Shape<'a>>,
@@ -152,8 +154,14 @@ enum Source {
 }
 
 impl<'a> Shapes<'a> {
-    pub(super) fn new(kind: FamilyKind, naming: &'a Naming, escaping: Escaping, fixed: &'a FixedLabels) -> Self {
-        Self { kind, naming, escaping, fixed: &fixed.0, shapes: Vec::new(), last: 0 }
+    pub(super) fn new(
+        kind: FamilyKind,
+        naming: &'a Naming,
+        fixed_naming: &'a Naming,
+        escaping: Escaping,
+        fixed: &'a FixedLabels,
+    ) -> Self {
+        Self { kind, naming, fixed_naming, escaping, fixed: &fixed.0, shapes: Vec::new(), last: 0 }
     }
 
     /// Appends the labels of a point, sorted by name.
@@ -187,14 +195,16 @@ impl<'a> Shapes<'a> {
     fn shape(&self, keys: Vec<&'a str>, names: &mut LabelNames) -> Shape<'a> {
         // Of a key that stands twice the SDK means the first, whichever of its copies of the attributes we are given.
         let first_of_its_name = |&(index, key): &(usize, &&str)| !keys[..index].contains(key);
-        let name = |key| label_name(key, self.kind, self.naming, self.escaping);
+        let name = |key, naming| label_name(key, self.kind, naming, self.escaping);
         let attributes = keys
             .iter()
             .enumerate()
             .filter(first_of_its_name)
-            .map(|(index, &key)| (name(key), key, Source::Attribute(index)));
-        let fixed =
-            self.fixed.iter().enumerate().map(|(index, (key, _))| (name(key), key.as_str(), Source::Fixed(index)));
+            .map(|(index, &key)| (name(key, self.naming), key, Source::Attribute(index)));
+        let named = |(index, (key, _)): (usize, &'a (String, String))| {
+            (name(key, self.fixed_naming), key.as_str(), Source::Fixed(index))
+        };
+        let fixed = self.fixed.iter().enumerate().map(named);
         let mut sources: Vec<(Cow<'_, str>, &str, Source)> = attributes.chain(fixed).collect();
         sources.sort_by(|(a, a_key, _), (b, b_key, _)| (a, a_key).cmp(&(b, b_key)));
 
@@ -246,7 +256,7 @@ mod tests {
         let fixed = FixedLabels::new(scope, constant);
         let (naming, mut names, mut labels) = (Naming::default(), LabelNames::default(), Vec::new());
         let pairs: Vec<Pair<'_>> = attributes.iter().map(Pair::from).collect();
-        Shapes::new(FamilyKind::Counter, &naming, Escaping::Underscores, &fixed).labels(
+        Shapes::new(FamilyKind::Counter, &naming, &naming, Escaping::Underscores, &fixed).labels(
             &pairs,
             &mut names,
             &mut labels,

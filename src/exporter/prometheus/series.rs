@@ -8,7 +8,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
-use crate::exposition::{Escaping, FamilyKind, Grid, Label, LabelNames, NameKind, Naming, Number};
+use crate::exposition::{Escaping, FamilyKind, Grid, Label, LabelNames, NameKind, Naming, Number, TranslationStrategy};
 
 use super::labels::{FixedLabels, Pair, Shapes, compare_pairs};
 use super::value::{Measured, Value, include, registry_value};
@@ -238,6 +238,9 @@ fn read<'a, T: Measured>(
     }
 }
 
+/// The names in a registry are those that its owner chose.
+static FINAL: Naming = Naming { strategy: TranslationStrategy::NoTranslation, namespace: String::new() };
+
 /// The metrics of one family, whose points are numbered one after the other.
 pub(super) struct Members<'a> {
     members: Vec<Member<'a>>,
@@ -263,7 +266,8 @@ impl<'a> Members<'a> {
 
     /// Adds a metric. `bounds` are those that [`Series::bounds`] said.
     pub(super) fn push(&mut self, series: Series<'a>, bounds: &'a [f64], fixed: &'a FixedLabels) {
-        let shapes = Shapes::new(self.kind, self.naming, self.escaping, fixed);
+        let naming = if matches!(series, Series::Registry(..)) { &FINAL } else { self.naming };
+        let shapes = Shapes::new(self.kind, naming, self.naming, self.escaping, fixed);
         self.members.push(Member { series, first: self.len, bounds, shapes });
         self.len += series.len();
     }
