@@ -1,7 +1,8 @@
 //! Which format a scraper gets, by its `Accept` header.
 //!
-//! Specification: "Content Negotiation" of the Prometheus exporter, Prometheus' document on content negotiation, and
-//! for the header itself RFC 9110, section 12.5.1.
+//! Specification: "Content Negotiation" of the Prometheus exporter, Prometheus' document on content negotiation, and for
+//! how the header is written RFC 9110, section 12.5.1. As in Prometheus' own library the clause of the highest `q` decides,
+//! be it a wildcard.
 
 use std::borrow::Cow;
 

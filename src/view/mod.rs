@@ -118,8 +118,8 @@ impl View {
     /// than the one before as the range of what was recorded needs; 160 is what OpenTelemetry uses. Other kinds are left
     /// as they are.
     ///
-    /// A Prometheus that scrapes protobuf stores them as native histograms. In the text formats they become fixed
-    /// buckets, four for each doubling, so that the series are there whatever the format.
+    /// A Prometheus that scrapes protobuf stores them as native histograms. In the text formats they become explicit
+    /// buckets, at most four for each doubling, so that the series are there whatever the format.
     pub fn with_exponential_buckets(mut self, max_buckets: u32) -> Self {
         self.stream.buckets = Some(Buckets::Exponential { max_buckets });
         self

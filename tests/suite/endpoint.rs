@@ -2,15 +2,20 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get as get_route;
 use barograph::Telemetry;
+use barograph::opentelemetry::KeyValue;
+use http::Request;
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tower::ServiceExt;
 
 use crate::support::{DEADLINE, builder, get, request, telemetry, wait_until};
 
@@ -257,4 +262,58 @@ fn a_mounted_scrape_does_not_hold_up_the_callers_only_worker() {
     assert!(asked.elapsed() < DEADLINE / 2);
     release.send(()).unwrap();
     assert_eq!(scrape.join().unwrap().status, 200);
+}
+
+#[test]
+fn pages_that_nobody_reads_give_way_to_those_that_are_asked_for() {
+    let telemetry = telemetry();
+    let counter = telemetry.meter("m").u64_counter("large").build();
+    (0..1_500).for_each(|n| counter.add(1, &[KeyValue::new("n", n), KeyValue::new("text", "x".repeat(2_000))]));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut unread = Vec::new();
+        for _ in 0..40 {
+            let answer = telemetry.scrape_service().oneshot(Request::get("/metrics").body(()).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            unread.push(answer.into_body());
+        }
+        let last = unread.pop().unwrap().collect().await.unwrap().to_bytes();
+        assert!(last.len() > 3_000_000 && last.ends_with(b"\n"));
+        let error = unread.swap_remove(0).collect().await.unwrap_err();
+        assert!(error.to_string().contains("ask again"), "{error}");
+    });
+}
+
+#[test]
+fn requests_whose_scrapers_went_away_cost_no_page() {
+    let telemetry = telemetry();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let collections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&collections);
+    telemetry
+        .meter("m")
+        .u64_observable_gauge("slow")
+        .with_callback(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let _ = gate.lock().unwrap().recv_timeout(DEADLINE);
+        })
+        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let ask = || telemetry.scrape_service().oneshot(Request::get("/metrics").body(()).unwrap());
+        let mut refused = 0;
+        for _ in 0..2_000 {
+            // The scraper gives up at once.
+            if let Ok(answer) = tokio::time::timeout(Duration::ZERO, ask()).await {
+                assert_eq!(answer.unwrap().status(), 503);
+                refused += 1;
+            }
+        }
+        assert!(refused > 1_000, "{refused}: as many as wait are enough");
+        drop(release);
+    });
+    wait_until("a scrape is answered", || telemetry.scrape().is_ok());
+    let collections = collections.load(Ordering::SeqCst);
+    assert!(collections <= 4, "{collections} collections for nobody");
 }

@@ -313,3 +313,41 @@ fn a_page_is_the_same_from_scrape_to_scrape() {
     assert_eq!(lines.len(), 501);
     assert!(lines.is_sorted_by_key(|line| line.split("\",").next().map(str::to_owned)), "{lines:#?}");
 }
+
+#[test]
+fn a_large_family_stays_in_order_while_points_come_and_go_and_whatever_the_escaping() {
+    use crate::support::{builder, request_with};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let telemetry = builder()
+        .without_scope_info()
+        .with_translation_strategy(barograph::TranslationStrategy::NoTranslation)
+        .start()
+        .unwrap();
+    let replaced = Arc::new(AtomicUsize::new(0));
+    let pods = Arc::clone(&replaced);
+    telemetry
+        .meter("m")
+        .u64_observable_gauge("pods")
+        .with_callback(move |observer| {
+            let replaced = pods.load(Ordering::Relaxed);
+            for n in 0..600_usize {
+                let name = if n < replaced { format!("new-{n:04}") } else { format!("{:04}", n * 7_919 % 10_007) };
+                let other = format!("{:04}", n * 3_571 % 10_007);
+                observer.observe(1, &[KeyValue::new("a.y", name), KeyValue::new("a_x", other)]);
+            }
+        })
+        .build();
+    for round in 0..12 {
+        replaced.store(round / 4, Ordering::Relaxed);
+        for escaping in ["allow-utf-8", "underscores", "allow-utf-8"] {
+            let accept = format!("text/plain;version=1.0.0;escaping={escaping}");
+            let address = telemetry.local_addr().unwrap();
+            let page = request_with(address, "GET", "/metrics?name[]=pods", &[("Accept", &accept)]).body;
+            let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("pods{")).collect();
+            assert_eq!(lines.len(), 600);
+            assert!(lines.is_sorted(), "round {round}, {escaping}");
+        }
+    }
+}
