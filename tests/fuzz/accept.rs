@@ -1,7 +1,7 @@
 //! What a scraper asks for: `Accept`, `Accept-Encoding` and the query, made of bytes.
 
 #![no_main]
-#![allow(dead_code, reason = "the suite uses more of what is shared")]
+#![allow(dead_code, unused_imports, reason = "the suite uses more of what is shared")]
 
 #[path = "../suite/case.rs"]
 mod case;
