@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::{io, mem};
 
 use opentelemetry_sdk::metrics::ManualReader;
@@ -22,10 +22,13 @@ use crate::runtime;
 use super::body::{Buffers, Chunks, Page, PageWriter, ScrapeBody, pipe};
 use super::compression::{Compression, Gzip};
 
-/// Pages on their way at once, each of which holds what was collected for it. A Prometheus asks for one at a time; the
-/// rest is room for people and for a second Prometheus. Where there are more the oldest gives way, so that scrapers that
-/// do not read can keep neither the memory nor the others' places.
-const MAX_PAGES: usize = 16;
+/// Collections that pages on their way hold at once. A Prometheus asks for one page at a time; the rest is room for people
+/// and for a second Prometheus. Where there are more the pages of the oldest give way, so that scrapers that do not read
+/// can keep neither the memory nor the others' places.
+const MAX_COLLECTIONS: usize = 8;
+
+/// Pages on their way at once, each of which is made by a thread of its own. The oldest gives way.
+const MAX_PAGES: usize = 64;
 
 /// Requests that wait while a collection runs. Who asks when there are so many is told to come again.
 const MAX_WAITING: usize = 256;
@@ -193,20 +196,21 @@ impl std::fmt::Debug for Gatherer {
 struct Pages {
     exporter: Arc<PrometheusExporter>,
     buffers: Buffers,
-    under_way: VecDeque<Page>,
+    /// From the oldest to the newest, each with the collection that it is made of.
+    under_way: VecDeque<(Page, Weak<Collected>)>,
 }
 
 impl Pages {
     /// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
     fn send(&mut self, request: Request, collected: Arc<Collected>) -> Result<Chunks, ScrapeError> {
-        self.under_way.retain(Page::is_under_way);
-        if self.under_way.len() >= MAX_PAGES
-            && let Some(oldest) = self.under_way.pop_front()
-        {
-            oldest.give_up(ScrapeError::Busy { pages: MAX_PAGES });
+        self.under_way.retain(|(page, _)| page.is_under_way());
+        let collection = Arc::downgrade(&collected);
+        while self.under_way.len() >= MAX_PAGES || self.collections_beside(&collection) >= MAX_COLLECTIONS {
+            let Some((oldest, _)) = self.under_way.pop_front() else { break };
+            oldest.give_up(ScrapeError::Busy { pages: self.under_way.len() + 1 });
         }
         let (writer, chunks) = pipe(&self.buffers);
-        self.under_way.push_back(writer.page());
+        self.under_way.push_back((writer.page(), collection));
         let (exporter, buffers) = (Arc::clone(&self.exporter), self.buffers.clone());
         runtime::spawn("barograph-encode", move || {
             // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
@@ -214,6 +218,14 @@ impl Pages {
         })
         .map_err(|error| ScrapeError::Collect { reason: format!("a page needs a thread: {error}") })?;
         Ok(chunks)
+    }
+
+    /// How many collections other than this one are held.
+    fn collections_beside(&self, collection: &Weak<Collected>) -> usize {
+        let mut collections: Vec<_> = self.under_way.iter().map(|(_, collection)| collection.as_ptr()).collect();
+        // Pages of one collection are sent one after the other.
+        collections.dedup();
+        collections.iter().filter(|other| **other != collection.as_ptr()).count()
     }
 }
 
