@@ -216,6 +216,8 @@ impl PrometheusExporter {
                 .then_with(|| a.series.rank().cmp(&b.series.rank()))
                 .then_with(|| (a.original, scope(a)).cmp(&(b.original, scope(b))))
                 .then_with(|| (a.series.kind(), a.unit, a.help).cmp(&(b.series.kind(), b.unit, b.help)))
+                // Only without scope labels do meters that differ in nothing else meet in one series.
+                .then_with(|| attributes(a, scopes).cmp(&attributes(b, scopes)))
         });
         entries
     }
@@ -310,6 +312,14 @@ impl PrometheusExporter {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.len() < MAX_WARNED && warned.insert((metric.into(), what))
     }
+}
+
+/// The attributes of a metric's meter, sorted: the SDK keeps the order in which they were given.
+fn attributes(entry: &Entry<'_>, scopes: &[&InstrumentationScope]) -> Vec<(String, String)> {
+    let pairs = entry.scope.into_iter().flat_map(|scope| scopes[scope].attributes());
+    let mut attributes: Vec<_> = pairs.map(|pair| (pair.key.to_string(), pair.value.to_string())).collect();
+    attributes.sort();
+    attributes
 }
 
 /// One metric of one meter, or one family of a merged registry.

@@ -200,3 +200,21 @@ fn number(point: &Point) -> u64 {
 fn a_large_family_is_sorted_whole_and_without_duplicates_in_every_scrape() {
     holds_for(&large(), 8, |case| case.check());
 }
+
+#[test]
+fn of_an_observables_points_with_the_same_labels_the_same_one_is_shown_in_every_scrape() {
+    let telemetry = Telemetry::builder("alike").without_endpoint().start().unwrap();
+    let callback = |observer: &dyn AsyncInstrument<u64>| {
+        let keys = ["a.b", "a_b", "a-b", "a..b", "a/b"];
+        keys.iter().zip(1..).for_each(|(key, value)| observer.observe(value, &[KeyValue::new(*key, "1")]));
+        // These differ in nothing but the type of the value.
+        observer.observe(6, &[KeyValue::new("a_b", 1)]);
+    };
+    let _counter = telemetry.meter("m").u64_observable_counter("alike").with_callback(callback).build();
+    let service = telemetry.scrape_service();
+    for scrape_number in 0..20 {
+        let families = parser::parse(Format::Text004, &scrape(&service, "")).unwrap();
+        let family = families.iter().find(|family| family.name == "alike_total").unwrap();
+        assert_eq!(family.points.iter().map(number).collect::<Vec<_>>(), [3], "scrape {scrape_number}");
+    }
+}
