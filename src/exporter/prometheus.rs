@@ -11,7 +11,8 @@
 //!   same metric wins in every scrape.
 //! - A metric of another type than the first one is dropped, and so is one whose name is a series of a histogram.
 //! - Of several descriptions and units the first is kept; the points of all of them are.
-//! - Of points with the same labels the first is kept: of one metric's own points the first by attributes.
+//! - Of points with the same labels the first that can be shown is kept: of one metric's own points the first by
+//!   attributes.
 //!
 //! Specification: "OTLP Metric points to Prometheus" in "Prometheus and OpenMetrics compatibility".
 
