@@ -8,9 +8,13 @@ mod dto;
 mod formats;
 mod hostile;
 mod native;
+mod otlp;
 mod parser;
 mod platform;
+mod process;
 mod prometheus;
+mod query;
+mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

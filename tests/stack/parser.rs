@@ -11,7 +11,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::prometheus::{installed, run, skip};
+use crate::process::{installed, run, skip};
 
 /// The Python that `tests/stack/install-python` brings; without it says that the test is skipped.
 ///
