@@ -6,9 +6,12 @@
 //! - An instrument built inside a callback is refused. In the SDK alone it would deadlock.
 //! - A histogram without boundaries gets buckets that fit its unit.
 //! - Typed counters are drained into the SDK before a reader looks.
+//! - Attributes that a view leaves out by a pattern are left out, which the SDK has no way to be told.
+//! - A meter that is switched off records nothing.
 //! - Every instrument is known to the [`Catalogue`], which finds names that collide while the program starts.
 
 mod catalogue;
+mod filter;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -30,9 +33,10 @@ use crate::error::{InstrumentName, Problem};
 use crate::instrument::{Drain, declared_attributes, take_cells, take_finished, with_attributes};
 use crate::self_metrics::{Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
-use crate::view::{DRAIN_SCOPE, Views, is_strictly_ascending};
+use crate::view::{DRAIN_SCOPE, KeyFilter, Pattern, Views, is_strictly_ascending, only_stream};
 pub(crate) use catalogue::{Catalogue, Scraped};
 use catalogue::{Declared, Instrument};
+use filter::{Filtered, FilteredObserver};
 
 /// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
 #[derive(Clone, Debug)]
@@ -41,8 +45,22 @@ pub struct GuardedMeterProvider {
     shared: Arc<Shared>,
 }
 
+/// Which meters record anything: the first pattern that matches a meter's name decides.
+#[derive(Clone, Debug)]
+pub(crate) struct EnabledMeters {
+    pub(crate) default: bool,
+    pub(crate) rules: Vec<(Pattern, bool)>,
+}
+
+impl EnabledMeters {
+    fn contains(&self, name: &str) -> bool {
+        self.rules.iter().find(|(pattern, _)| pattern.matches(name)).map_or(self.default, |(_, enabled)| *enabled)
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
+    enabled: EnabledMeters,
     catalogue: Catalogue,
     self_metrics: Arc<SelfMetrics>,
     callbacks: Mutex<HashMap<Instrument, Arc<dyn Any + Send + Sync>>>,
@@ -54,6 +72,7 @@ impl GuardedMeterProvider {
         sdk: SdkMeterProvider,
         views: Arc<Views>,
         scraped: Scraped,
+        enabled: EnabledMeters,
         self_metrics: Arc<SelfMetrics>,
     ) -> Self {
         let cells = Arc::new(Cells::default());
@@ -64,7 +83,7 @@ impl GuardedMeterProvider {
             sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(move |_| drained.drain()).build()
         });
         let callbacks = Mutex::new(HashMap::new());
-        let shared = Shared { catalogue: Catalogue::new(views, scraped), self_metrics, callbacks, cells };
+        let shared = Shared { enabled, catalogue: Catalogue::new(views, scraped), self_metrics, callbacks, cells };
         Self { sdk, shared: Arc::new(shared) }
     }
 
@@ -75,6 +94,9 @@ impl GuardedMeterProvider {
 
 impl MeterProvider for GuardedMeterProvider {
     fn meter_with_scope(&self, scope: InstrumentationScope) -> Meter {
+        if !self.shared.enabled.contains(scope.name()) {
+            return Meter::new(Arc::new(Refused));
+        }
         let meter = self.sdk.meter_with_scope(scope.clone());
         Meter::new(Arc::new(GuardedMeter { scope, meter, shared: Arc::clone(&self.shared) }))
     }
@@ -305,10 +327,16 @@ macro_rules! synchronous {
                 return Refused.$method(builder);
             }
             self.shared.cells.adopt();
-            let mut inner = self.meter.$method(builder.name);
-            inner.unit = builder.unit;
-            inner.description = builder.description;
-            inner.build()
+            let build = || {
+                let mut inner = self.meter.$method(builder.name.clone());
+                inner.unit = builder.unit.clone();
+                inner.description = builder.description.clone();
+                inner.build()
+            };
+            match self.shared.catalogue.filters(&instrument) {
+                None => build(),
+                Some(filters) => $handle::new(Arc::new(Filtered::new(filters, build))),
+            }
         }
     };
 }
@@ -323,13 +351,31 @@ macro_rules! observable {
                 builder.unit.as_ref(),
                 builder.description.as_ref(),
             );
-            if self.admit(&instrument, None)
-                && let Some(list) = self.add_callbacks(instrument, builder.callbacks)
-            {
-                let mut inner = self.meter.$method(builder.name);
-                inner.unit = builder.unit;
-                inner.description = builder.description;
-                inner.with_callback(move |observer| list.observe(observer)).build();
+            if !self.admit(&instrument, None) {
+                return $handle::new();
+            }
+            let filters = self.shared.catalogue.filters(&instrument);
+            if let Some(list) = self.add_callbacks(instrument, builder.callbacks) {
+                let build = |filter: Option<KeyFilter>| {
+                    let mut inner = self.meter.$method(builder.name.clone());
+                    inner.unit = builder.unit.clone();
+                    inner.description = builder.description.clone();
+                    let list = Arc::clone(&list);
+                    match filter {
+                        None => inner.with_callback(move |observer| list.observe(observer)).build(),
+                        Some(filter) => inner
+                            .with_callback(move |observer| {
+                                list.observe(&FilteredObserver { filter: &filter, observer })
+                            })
+                            .build(),
+                    };
+                };
+                match filters {
+                    None => build(None),
+                    Some(filters) => {
+                        filters.into_iter().enumerate().for_each(|(place, filter)| only_stream(place, || build(filter)))
+                    }
+                }
             }
             $handle::new()
         }
@@ -356,12 +402,20 @@ macro_rules! histogram {
             if !self.admit(&instrument, builder.boundaries.as_deref()) {
                 return Refused.$method(builder);
             }
-            let mut inner = self.meter.$method(builder.name);
             // The SDK's default boundaries are for milliseconds: in seconds, nearly everything would be one bucket.
-            inner.boundaries = builder.boundaries.or_else(|| buckets::for_unit(&instrument.unit).map(<[f64]>::to_vec));
-            inner.unit = builder.unit;
-            inner.description = builder.description;
-            inner.build()
+            let fitting = || buckets::for_unit(&instrument.unit).map(<[f64]>::to_vec);
+            let boundaries = builder.boundaries.or_else(fitting);
+            let build = || {
+                let mut inner = self.meter.$method(builder.name.clone());
+                inner.boundaries = boundaries.clone();
+                inner.unit = builder.unit.clone();
+                inner.description = builder.description.clone();
+                inner.build()
+            };
+            match self.shared.catalogue.filters(&instrument) {
+                None => build(),
+                Some(filters) => Histogram::new(Arc::new(Filtered::new(filters, build))),
+            }
         }
     };
 }
@@ -432,6 +486,7 @@ mod tests {
             sdk,
             views,
             Scraped { naming: Naming::default(), target_info: true, scope_info: true },
+            EnabledMeters { default: true, rules: Vec::new() },
             self_metrics,
         );
         let kept: Vec<_> = (0..3).map(|_| provider.meter("m").counter(&COUNTED)).collect();

@@ -9,7 +9,7 @@ use crate::attribute::AttributeInfo;
 use crate::error::{InstrumentName, Problem};
 use crate::exposition::{Escaping, FamilyKind, Naming, TARGET_INFO, scraped_kinds};
 use crate::spec::Kind;
-use crate::view::Views;
+use crate::view::{KeyFilter, Views};
 
 /// The identity of an instrument: two that are equal are one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +115,11 @@ impl Catalogue {
         tracing::warn!("{problem}");
     }
 
+    /// The attributes that each of an instrument's streams keeps, if the SDK cannot be told for one of them.
+    pub(super) fn filters(&self, instrument: &Instrument) -> Option<Vec<Option<KeyFilter>>> {
+        self.views.filters(&instrument.scope, &instrument.name, instrument.kind, &instrument.unit)
+    }
+
     /// Every problem found so far.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.state().problems.iter().cloned().chain(self.unmatched_views()).collect()
@@ -156,7 +161,7 @@ impl State {
         self.instruments.insert(instrument.clone(), first);
 
         let mut found = Vec::new();
-        for name in views.stream_names(instrument.scope.name(), &instrument.name, instrument.kind, &instrument.unit) {
+        for name in views.stream_names(&instrument.scope, &instrument.name, instrument.kind, &instrument.unit) {
             let kind = scraped_kinds(instrument.kind).0;
             let Some(scraped_name) = scraped.naming.metric(&name, &instrument.unit, kind) else {
                 continue;

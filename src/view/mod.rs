@@ -15,52 +15,123 @@
 //!
 //! Of the views that match an instrument, each that gives it a name makes a stream of that name. Those that leave the
 //! name alone make one stream together: a general rule first, then its exceptions, whose settings stand before it. A view
-//! that drops an instrument drops it, whatever the others say. An instrument that no view matches is one stream as it was
-//! built. Specification: "View" in the metrics SDK document, which would make conflicting streams of one name.
+//! that drops an instrument undoes the views before it, and is undone by one after it. An instrument that no view matches
+//! is one stream as it was built. Specification: "View" in the metrics SDK document, which would make conflicting streams
+//! of one name.
 
+mod limits;
 mod pattern;
 
+use std::cell::Cell;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use opentelemetry::Key;
+use opentelemetry::{InstrumentationScope, Key};
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, MeterProviderBuilder, Stream};
 
 use crate::error::ViewError;
-use crate::instrument::exact_cardinality;
+use crate::instrument::{declared_attributes, exact_cardinality};
 use crate::spec::Kind;
+pub use limits::CardinalityLimits;
 pub(crate) use pattern::Pattern;
 
 /// A rule from instruments to streams: which it selects, and what becomes of them.
 ///
 /// Of the views that match an instrument, each that gives it a name makes a stream of that name; those that leave its
-/// name alone make one stream together, in which later views are exceptions from earlier ones; one that drops it drops
-/// it.
-#[derive(Debug)]
+/// name alone make one stream together, in which later views are exceptions from earlier ones. One that drops it undoes
+/// those before it: `View::of("*").dropped()` and then `View::of("http.*")` keep one component.
+#[derive(Clone, Debug)]
 #[must_use = "a view does nothing until a pipeline is given it"]
 pub struct View {
     name: Pattern,
     scope: Option<Pattern>,
+    scope_version: Option<String>,
+    scope_schema_url: Option<String>,
     kind: Option<Kind>,
     unit: Option<String>,
     stream: StreamSettings,
-    matched: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct StreamSettings {
     name: Option<String>,
     description: Option<String>,
-    buckets: Option<Buckets>,
-    attributes: Option<Vec<String>>,
+    aggregation: Option<StreamAggregation>,
+    attributes: Option<KeyFilter>,
     cardinality_limit: Option<usize>,
     dropped: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Buckets {
-    Explicit(Vec<f64>),
-    Exponential { max_buckets: u32 },
+/// How a stream aggregates. Where a kind cannot be aggregated so, it is as if nothing had been said.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "config-file"), allow(dead_code, reason = "only files say some of them"))]
+pub(crate) enum StreamAggregation {
+    /// As the instrument and the reader say.
+    Default,
+    LastValue,
+    Sum,
+    Explicit {
+        bounds: Vec<f64>,
+        record_min_max: bool,
+    },
+    Exponential {
+        max_buckets: u32,
+        max_scale: i8,
+        record_min_max: bool,
+    },
+}
+
+impl StreamAggregation {
+    /// What the SDK is told for an instrument of this kind.
+    fn of(&self, kind: Kind) -> Option<Aggregation> {
+        match self {
+            Self::Default => None,
+            Self::LastValue => matches!(kind, Kind::Gauge | Kind::ObservableGauge).then_some(Aggregation::LastValue),
+            Self::Sum => (!matches!(kind, Kind::Gauge | Kind::ObservableGauge)).then_some(Aggregation::Sum),
+            _ if kind != Kind::Histogram => None,
+            Self::Explicit { bounds, record_min_max } => Some(Aggregation::ExplicitBucketHistogram {
+                boundaries: bounds.clone(),
+                record_min_max: *record_min_max,
+            }),
+            &Self::Exponential { max_buckets, max_scale, record_min_max } => {
+                Some(Aggregation::Base2ExponentialHistogram { max_size: max_buckets, max_scale, record_min_max })
+            }
+        }
+    }
+}
+
+/// Which attributes a stream keeps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyFilter {
+    /// `None` keeps all.
+    pub(crate) included: Option<Vec<Pattern>>,
+    /// Stands before `included`.
+    pub(crate) excluded: Vec<Pattern>,
+}
+
+impl KeyFilter {
+    pub(crate) fn keeps(&self, key: &str) -> bool {
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(key));
+        self.included.as_deref().is_none_or(matches) && !matches(&self.excluded)
+    }
+
+    /// The keys that are kept, if they can be counted: the SDK takes a list and nothing else.
+    fn list(&self) -> Option<Vec<Key>> {
+        if let Some(declared) = declared_attributes() {
+            return Some(declared.iter().filter(|a| self.keeps(a.key)).map(|a| Key::from_static_str(a.key)).collect());
+        }
+        let included = self.included.as_ref().filter(|patterns| !patterns.iter().any(Pattern::is_wildcard))?;
+        let kept = included.iter().map(Pattern::as_str).filter(|key| self.keeps(key));
+        Some(kept.map(|key| Key::from(key.to_owned())).collect())
+    }
+}
+
+/// What a reader does with the streams that no view says more about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ReaderDefaults {
+    pub(crate) has_exponential_histograms: bool,
+    pub(crate) limits: CardinalityLimits,
 }
 
 impl View {
@@ -70,16 +141,29 @@ impl View {
         Self {
             name: Pattern::new(instrument.into()),
             scope: None,
+            scope_version: None,
+            scope_schema_url: None,
             kind: None,
             unit: None,
             stream: StreamSettings::default(),
-            matched: AtomicBool::new(false),
         }
     }
 
     /// Selects only instruments of the meters whose name matches. Defaults to every meter.
     pub fn in_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(Pattern::new(scope.into()));
+        self
+    }
+
+    /// Selects only instruments of meters with exactly this version. Defaults to any.
+    pub fn in_scope_version(mut self, version: impl Into<String>) -> Self {
+        self.scope_version = Some(version.into());
+        self
+    }
+
+    /// Selects only instruments of meters with exactly this schema URL. Defaults to any.
+    pub fn in_scope_schema_url(mut self, schema_url: impl Into<String>) -> Self {
+        self.scope_schema_url = Some(schema_url.into());
         self
     }
 
@@ -109,9 +193,8 @@ impl View {
     }
 
     /// Gives histograms these upper bounds, ascending; other kinds are left as they are.
-    pub fn with_buckets(mut self, bounds: impl Into<Vec<f64>>) -> Self {
-        self.stream.buckets = Some(Buckets::Explicit(bounds.into()));
-        self
+    pub fn with_buckets(self, bounds: impl Into<Vec<f64>>) -> Self {
+        self.aggregated(StreamAggregation::Explicit { bounds: bounds.into(), record_min_max: true })
     }
 
     /// Gives histograms exponential buckets: at most so many for values above 0 and as many below, each as much wider
@@ -120,14 +203,35 @@ impl View {
     ///
     /// A Prometheus that scrapes protobuf stores them as native histograms. In the text formats they become explicit
     /// buckets, at most four for each doubling, so that the series are there whatever the format.
-    pub fn with_exponential_buckets(mut self, max_buckets: u32) -> Self {
-        self.stream.buckets = Some(Buckets::Exponential { max_buckets });
+    pub fn with_exponential_buckets(self, max_buckets: u32) -> Self {
+        self.aggregated(StreamAggregation::Exponential { max_buckets, max_scale: MAX_SCALE, record_min_max: true })
+    }
+
+    /// Aggregates so, where an instrument's kind can be.
+    pub(crate) fn aggregated(mut self, aggregation: StreamAggregation) -> Self {
+        self.stream.aggregation = Some(aggregation);
         self
     }
 
-    /// Keeps only these attributes; series that then no longer differ are added up.
+    /// Keeps only the attributes with these keys; series that then no longer differ are added up. `*` stands for any
+    /// characters and `?` for one; case matters.
     pub fn with_attributes<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
-        self.stream.attributes = Some(keys.into_iter().map(Into::into).collect());
+        let keys = keys.into_iter().map(|key| Pattern::of_keys(key.into()));
+        self.stream.attributes.get_or_insert_default().included = Some(keys.collect());
+        self
+    }
+
+    /// Leaves out the attributes with these keys, whatever [`with_attributes`](Self::with_attributes) says. `*` stands
+    /// for any characters and `?` for one; case matters.
+    ///
+    /// ```
+    /// use barograph::View;
+    ///
+    /// let view = View::of("http.*").with_attributes(["http.*", "server.*"]).without_attributes(["server.port"]);
+    /// ```
+    pub fn without_attributes<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        let keys = keys.into_iter().map(|key| Pattern::of_keys(key.into()));
+        self.stream.attributes.get_or_insert_default().excluded = keys.collect();
         self
     }
 
@@ -139,7 +243,7 @@ impl View {
         self
     }
 
-    /// Records nothing for the selected instruments, whatever other views say.
+    /// Records nothing for the selected instruments, unless a later view selects them too.
     pub fn dropped(mut self) -> Self {
         self.stream.dropped = true;
         self
@@ -150,7 +254,7 @@ impl View {
         self.name.as_str().to_owned()
     }
 
-    fn check(&self) -> Result<(), ViewError> {
+    pub(crate) fn check(&self) -> Result<(), ViewError> {
         let view = || self.selector();
         let stream = &self.stream;
         if self.name.as_str().trim().is_empty() {
@@ -167,11 +271,11 @@ impl View {
                 return Err(ViewError::IllegalName { view: view(), name: name.clone() });
             }
         }
-        match &stream.buckets {
-            Some(Buckets::Explicit(bounds)) if !is_strictly_ascending(bounds) => {
+        match &stream.aggregation {
+            Some(StreamAggregation::Explicit { bounds, .. }) if !is_strictly_ascending(bounds) => {
                 return Err(ViewError::ImpossibleBuckets { view: view(), bounds: bounds.clone() });
             }
-            Some(Buckets::Exponential { max_buckets }) if !EXPONENTIAL_BUCKETS.contains(max_buckets) => {
+            Some(StreamAggregation::Exponential { max_buckets, .. }) if !EXPONENTIAL_BUCKETS.contains(max_buckets) => {
                 return Err(ViewError::ImpossibleSize { view: view(), max_buckets: *max_buckets });
             }
             _ => {}
@@ -184,12 +288,67 @@ impl View {
         Ok(())
     }
 
-    fn matches(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> bool {
-        scope != DRAIN_SCOPE
+    fn matches(&self, scope: &InstrumentationScope, name: &str, kind: Kind, unit: &str) -> bool {
+        scope.name() != DRAIN_SCOPE
             && self.name.matches(name)
-            && self.scope.as_ref().is_none_or(|pattern| pattern.matches(scope))
+            && self.scope.as_ref().is_none_or(|pattern| pattern.matches(scope.name()))
+            && self.scope_version.as_deref().is_none_or(|wanted| scope.version() == Some(wanted))
+            && self.scope_schema_url.as_deref().is_none_or(|wanted| scope.schema_url() == Some(wanted))
             && self.kind.is_none_or(|wanted| wanted == kind)
             && self.unit.as_deref().is_none_or(|wanted| wanted == unit)
+    }
+}
+
+/// What it selects and what becomes of it, in the words of the declarative configuration.
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name.as_str())?;
+        if let Some(kind) = self.kind {
+            write!(f, " instrument_type={}", kind.as_str())?;
+        }
+        if let Some(unit) = &self.unit {
+            write!(f, " unit={unit}")?;
+        }
+        if let Some(scope) = &self.scope {
+            write!(f, " meter_name={}", scope.as_str())?;
+        }
+        if let Some(version) = &self.scope_version {
+            write!(f, " meter_version={version}")?;
+        }
+        if let Some(url) = &self.scope_schema_url {
+            write!(f, " meter_schema_url={url}")?;
+        }
+        write!(f, " → {}", self.stream)
+    }
+}
+
+impl fmt::Display for StreamSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dropped {
+            return f.write_str("dropped");
+        }
+        let mut parts = Vec::new();
+        parts.extend(self.name.as_ref().map(|name| format!("name={name}")));
+        parts.extend(self.description.as_ref().map(|description| format!("description={description:?}")));
+        parts.extend(self.aggregation.as_ref().map(|aggregation| match aggregation {
+            StreamAggregation::Default => "default".to_owned(),
+            StreamAggregation::LastValue => "last_value".to_owned(),
+            StreamAggregation::Sum => "sum".to_owned(),
+            StreamAggregation::Explicit { bounds, .. } => format!("explicit_bucket_histogram{bounds:?}"),
+            StreamAggregation::Exponential { max_buckets, .. } => {
+                format!("base2_exponential_bucket_histogram(max_size={max_buckets})")
+            }
+        }));
+        if let Some(filter) = &self.attributes {
+            let names = |patterns: &[Pattern]| patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ");
+            parts.extend(filter.included.as_ref().map(|included| format!("included=[{}]", names(included))));
+            if !filter.excluded.is_empty() {
+                parts.push(format!("excluded=[{}]", names(&filter.excluded)));
+            }
+        }
+        parts.extend(self.cardinality_limit.map(|limit| format!("aggregation_cardinality_limit={limit}")));
+        f.write_str(if parts.is_empty() { "as it is" } else { "" })?;
+        f.write_str(&parts.join(" "))
     }
 }
 
@@ -199,28 +358,23 @@ impl StreamSettings {
         Self {
             name: self.name.clone().or_else(|| general.name.clone()),
             description: self.description.clone().or_else(|| general.description.clone()),
-            buckets: self.buckets.clone().or_else(|| general.buckets.clone()),
+            aggregation: self.aggregation.clone().or_else(|| general.aggregation.clone()),
             attributes: self.attributes.clone().or_else(|| general.attributes.clone()),
             cardinality_limit: self.cardinality_limit.or(general.cardinality_limit),
-            dropped: self.dropped || general.dropped,
+            dropped: false,
         }
     }
 
-    fn stream(&self, kind: Kind) -> Option<Stream> {
+    /// What the SDK is told, for one reader.
+    fn stream(&self, kind: Kind, reader: ReaderDefaults) -> Option<Stream> {
         let mut stream = Stream::builder();
         if self.dropped {
             stream = stream.with_aggregation(Aggregation::Drop);
-        } else if let (Some(buckets), Kind::Histogram) = (&self.buckets, kind) {
-            stream = stream.with_aggregation(match buckets {
-                Buckets::Explicit(bounds) => {
-                    Aggregation::ExplicitBucketHistogram { boundaries: bounds.clone(), record_min_max: true }
-                }
-                &Buckets::Exponential { max_buckets } => Aggregation::Base2ExponentialHistogram {
-                    max_size: max_buckets,
-                    max_scale: MAX_SCALE,
-                    record_min_max: true,
-                },
-            });
+        } else {
+            let own = self.aggregation.as_ref().and_then(|aggregation| aggregation.of(kind));
+            if let Some(aggregation) = own.or_else(|| reader.aggregation(kind)) {
+                stream = stream.with_aggregation(aggregation);
+            }
         }
         if let Some(name) = &self.name {
             stream = stream.with_name(name.clone());
@@ -228,14 +382,35 @@ impl StreamSettings {
         if let Some(description) = &self.description {
             stream = stream.with_description(description.clone());
         }
-        if let Some(keys) = &self.attributes {
-            stream = stream.with_allowed_attribute_keys(keys.iter().cloned().map(Key::from));
+        // What cannot be listed is left out by the guard.
+        if let Some(keys) = self.attributes.as_ref().and_then(KeyFilter::list) {
+            stream = stream.with_allowed_attribute_keys(keys);
         }
-        if let Some(limit) = self.cardinality_limit.or_else(exact_cardinality) {
+        if let Some(limit) = self.cardinality_limit.or_else(exact_cardinality).or_else(|| reader.limit(kind)) {
             stream = stream.with_cardinality_limit(limit);
         }
         // Everything that a stream can be refused for was checked when the pipeline started.
         stream.build().ok()
+    }
+}
+
+impl ReaderDefaults {
+    fn aggregation(&self, kind: Kind) -> Option<Aggregation> {
+        // As many buckets as the specification's default.
+        let aggregation =
+            StreamAggregation::Exponential { max_buckets: 160, max_scale: MAX_SCALE, record_min_max: true };
+        self.has_exponential_histograms.then(|| aggregation.of(kind)).flatten()
+    }
+
+    fn limit(&self, kind: Kind) -> Option<usize> {
+        self.limits.of(kind).map(usize::from)
+    }
+
+    /// What an instrument becomes that no view matches, if it is not as the SDK has it anyway.
+    fn stream(&self, kind: Kind) -> Option<Stream> {
+        let is_default =
+            exact_cardinality().is_none() && self.limit(kind).is_none() && self.aggregation(kind).is_none();
+        if is_default { None } else { StreamSettings::default().stream(kind, *self) }
     }
 }
 
@@ -260,35 +435,76 @@ pub(crate) fn is_strictly_ascending(bounds: &[f64]) -> bool {
 
 /// The views of one pipeline.
 #[derive(Debug)]
-pub(crate) struct Views(Vec<View>);
+pub(crate) struct Views {
+    views: Vec<View>,
+    /// Whether each of them has matched an instrument.
+    matched: Vec<AtomicBool>,
+}
+
+thread_local! {
+    /// Which of an instrument's streams are made: all, or the one at this place.
+    static ONLY: Cell<Option<usize>> = const { Cell::new(None) };
+    /// For whose views this thread was asked last, and for the how many-th reader of theirs.
+    static READER: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Makes only the stream at this place of what is built meanwhile.
+pub(crate) fn only_stream<T>(place: usize, build: impl FnOnce() -> T) -> T {
+    let outer = ONLY.replace(Some(place));
+    let built = build();
+    ONLY.set(outer);
+    built
+}
 
 impl Views {
     pub(crate) fn new(views: Vec<View>) -> Result<Self, ViewError> {
         views.iter().try_for_each(View::check)?;
-        Ok(Self(views))
+        let matched = views.iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { views, matched })
     }
 
     /// Gives the views to the SDK: one place for each stream that an instrument can become, because the SDK takes one
     /// stream from each. The instrument that no view matches is left as it is, limited to exactly its series if typed.
-    pub(crate) fn install(self: &Arc<Self>, mut builder: MeterProviderBuilder) -> MeterProviderBuilder {
-        for place in 0..=self.0.len() {
-            let views = Arc::clone(self);
+    ///
+    /// The SDK asks for every reader, one after the other and in the order in which it was given them, and does not say
+    /// for which. So the first place counts: `readers` are those readers.
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        readers: Vec<ReaderDefaults>,
+        mut builder: MeterProviderBuilder,
+    ) -> MeterProviderBuilder {
+        let readers = Arc::new(readers);
+        for place in 0..=self.views.len() {
+            let (views, readers) = (Arc::clone(self), Arc::clone(&readers));
             builder = builder.with_view(move |instrument: &Instrument| {
+                let reader = readers.get(views.reader(place == 0, readers.len())).copied().unwrap_or_default();
                 let kind = kind_of(instrument.kind());
-                let matching = views.matching(instrument.scope().name(), instrument.name(), kind, instrument.unit());
-                matching.iter().for_each(|view| view.matched.store(true, Ordering::Relaxed));
+                let matching = views.matching(instrument.scope(), instrument.name(), kind, instrument.unit());
                 if matching.is_empty() {
-                    let limit = exact_cardinality().filter(|_| place == 0)?;
-                    return Stream::builder().with_cardinality_limit(limit).build().ok();
+                    return if place == 0 { reader.stream(kind) } else { None };
                 }
-                streams(&matching).get(place)?.stream(kind)
+                if ONLY.get().is_some_and(|only| only != place) {
+                    return None;
+                }
+                streams(&matching).get(place)?.stream(kind, reader)
             });
         }
         builder
     }
 
-    /// The names of the streams that an instrument becomes; none if a matching view drops it.
-    pub(crate) fn stream_names(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> Vec<String> {
+    /// For which reader this thread is asked. An instrument is built on one thread, and for all readers.
+    fn reader(&self, is_next: bool, readers: usize) -> usize {
+        let this = std::ptr::from_ref(self).addr();
+        let (views, mut reader) = READER.get();
+        if is_next {
+            reader = if views == this { (reader + 1) % readers.max(1) } else { 0 };
+            READER.set((this, reader));
+        }
+        reader
+    }
+
+    /// The names of the streams that an instrument becomes; none if it is dropped.
+    pub(crate) fn stream_names(&self, scope: &InstrumentationScope, name: &str, kind: Kind, unit: &str) -> Vec<String> {
         let matching = self.matching(scope, name, kind, unit);
         if matching.is_empty() {
             return vec![name.to_owned()];
@@ -297,31 +513,50 @@ impl Views {
         kept.map(|stream| stream.name.unwrap_or_else(|| name.to_owned())).collect()
     }
 
-    fn matching(&self, scope: &str, name: &str, kind: Kind, unit: &str) -> Vec<&View> {
-        self.0.iter().filter(|view| view.matches(scope, name, kind, unit)).collect()
+    /// The attributes that each of an instrument's streams keeps, if the SDK cannot be told for one of them.
+    pub(crate) fn filters(
+        &self,
+        scope: &InstrumentationScope,
+        name: &str,
+        kind: Kind,
+        unit: &str,
+    ) -> Option<Vec<Option<KeyFilter>>> {
+        let streams = streams(&self.matching(scope, name, kind, unit));
+        let cannot_be_listed = |filter: &KeyFilter| filter.list().is_none();
+        let is_needed = streams.iter().any(|stream| stream.attributes.as_ref().is_some_and(cannot_be_listed));
+        is_needed.then(|| streams.into_iter().map(|stream| stream.attributes.filter(cannot_be_listed)).collect())
+    }
+
+    fn matching(&self, scope: &InstrumentationScope, name: &str, kind: Kind, unit: &str) -> Vec<&View> {
+        let matching = self.views.iter().zip(&self.matched).filter(|(view, _)| view.matches(scope, name, kind, unit));
+        matching
+            .map(|(view, matched)| {
+                matched.store(true, Ordering::Relaxed);
+                view
+            })
+            .collect()
     }
 
     /// The selectors of the views that have matched no instrument so far.
     pub(crate) fn unmatched(&self) -> impl Iterator<Item = String> {
-        self.0.iter().filter(|view| !view.matched.load(Ordering::Relaxed)).map(View::selector)
+        let views = self.views.iter().zip(&self.matched);
+        views.filter(|(_, matched)| !matched.load(Ordering::Relaxed)).map(|(view, _)| view.selector())
     }
 }
 
 /// The streams that the matching views make of one instrument: one for each other name, and one with its own name, in
-/// which a later view's settings stand before an earlier one's. A view that drops the instrument leaves only that.
+/// which a later view's settings stand before an earlier one's. A view that drops it undoes those before it.
 fn streams(matching: &[&View]) -> Vec<StreamSettings> {
-    let settings = || matching.iter().map(|view| &view.stream);
-    if settings().any(|stream| stream.dropped) {
-        return vec![StreamSettings { dropped: true, ..StreamSettings::default() }];
-    }
-    let unnamed = settings().filter(|stream| stream.name.is_none());
-    let merged =
-        unnamed.fold(None, |general: Option<StreamSettings>, stream| Some(stream.or(&general.unwrap_or_default())));
-    let mut streams: Vec<StreamSettings> = merged.into_iter().collect();
-    for stream in settings().filter(|stream| stream.name.is_some()) {
+    let mut streams: Vec<StreamSettings> = Vec::new();
+    for stream in matching.iter().map(|view| &view.stream) {
+        if stream.dropped {
+            streams = vec![StreamSettings { dropped: true, ..StreamSettings::default() }];
+            continue;
+        }
+        streams.retain(|stream| !stream.dropped);
         match streams.iter_mut().find(|other| other.name == stream.name) {
             Some(other) => *other = stream.or(other),
-            None => streams.push(stream.or(&StreamSettings::default())),
+            None => streams.push(stream.clone()),
         }
     }
     streams
@@ -391,13 +626,15 @@ mod tests {
             View::of("sized").of_kind(Kind::Histogram).of_unit("By").with_name("d"),
         ])
         .unwrap();
-        let names = |scope, name, kind, unit| views.stream_names(scope, name, kind, unit);
+        let names = |scope: &'static str, name, kind, unit| {
+            views.stream_names(&InstrumentationScope::builder(scope).build(), name, kind, unit)
+        };
         assert_eq!(names("t", "a", Kind::Counter, ""), ["b"]);
         assert_eq!(names("s1", "a", Kind::Counter, ""), ["b", "c"]);
         assert_eq!(names("s1", "gone.x", Kind::Gauge, ""), Vec::<String>::new());
         assert_eq!(names("s1", "other", Kind::Gauge, ""), ["other"]);
         assert_eq!(names("s1", "sized", Kind::Histogram, "s"), ["sized"]);
         assert_eq!(names("s1", "sized", Kind::Histogram, "By"), ["d"]);
-        assert_eq!(views.unmatched().count(), 4);
+        assert_eq!(views.unmatched().count(), 0);
     }
 }

@@ -19,7 +19,7 @@ impl Pattern {
         Self { text, folds: false }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 

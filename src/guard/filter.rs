@@ -1,0 +1,92 @@
+//! Leaves out attributes by patterns. The SDK takes a list of keys to keep, and for an instrument whose attributes are
+//! open nobody can list what a pattern matches.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{
+    AsyncInstrument, BoundSyncInstrument, Counter, Gauge, Histogram, SyncInstrument, UpDownCounter,
+};
+
+use crate::view::{KeyFilter, only_stream};
+
+/// One instrument of the SDK for each stream of an instrument, each with the attributes that it keeps.
+pub(super) struct Filtered<H> {
+    streams: Vec<(Option<KeyFilter>, H)>,
+}
+
+impl<H> Filtered<H> {
+    /// Builds the instruments, one for each place in the order of the filters.
+    pub(super) fn new(filters: Vec<Option<KeyFilter>>, build: impl Fn() -> H) -> Self {
+        let streams = filters.into_iter().enumerate();
+        Self { streams: streams.map(|(place, filter)| (filter, only_stream(place, &build))).collect() }
+    }
+}
+
+/// What the four handles that are recorded to have in common.
+pub(super) trait Handle<T> {
+    fn record(&self, value: T, attributes: &[KeyValue]);
+    fn bound(&self, attributes: &[KeyValue]) -> Box<dyn BoundSyncInstrument<T> + Send + Sync>;
+}
+
+macro_rules! handle {
+    ($handle:ident, $record:ident) => {
+        impl<T: 'static> Handle<T> for $handle<T> {
+            fn record(&self, value: T, attributes: &[KeyValue]) {
+                self.$record(value, attributes);
+            }
+
+            fn bound(&self, attributes: &[KeyValue]) -> Box<dyn BoundSyncInstrument<T> + Send + Sync> {
+                let bound = self.bind(attributes);
+                Box::new(Bound(move |value| bound.$record(value)))
+            }
+        }
+    };
+}
+
+handle!(Counter, add);
+handle!(UpDownCounter, add);
+handle!(Gauge, record);
+handle!(Histogram, record);
+
+struct Bound<F>(F);
+
+impl<T, F: Fn(T) + Send + Sync> BoundSyncInstrument<T> for Bound<F> {
+    fn measure(&self, value: T) {
+        (self.0)(value);
+    }
+}
+
+impl<T: Copy + Send + Sync + 'static, H: Handle<T> + Send + Sync> SyncInstrument<T> for Filtered<H> {
+    fn measure(&self, value: T, attributes: &[KeyValue]) {
+        for (filter, stream) in &self.streams {
+            match filter {
+                None => stream.record(value, attributes),
+                Some(filter) => stream.record(value, &kept(filter, attributes)),
+            }
+        }
+    }
+
+    fn bind(&self, attributes: &[KeyValue]) -> Box<dyn BoundSyncInstrument<T> + Send + Sync> {
+        let streams = self.streams.iter().map(|(filter, stream)| match filter {
+            None => stream.bound(attributes),
+            Some(filter) => stream.bound(&kept(filter, attributes)),
+        });
+        let streams: Vec<_> = streams.collect();
+        Box::new(Bound(move |value| streams.iter().for_each(|stream| stream.measure(value))))
+    }
+}
+
+/// Hands on what a callback observes, without the attributes that the stream does not keep.
+pub(super) struct FilteredObserver<'a, M> {
+    pub(super) filter: &'a KeyFilter,
+    pub(super) observer: &'a dyn AsyncInstrument<M>,
+}
+
+impl<M> AsyncInstrument<M> for FilteredObserver<'_, M> {
+    fn observe(&self, value: M, attributes: &[KeyValue]) {
+        self.observer.observe(value, &kept(self.filter, attributes));
+    }
+}
+
+fn kept(filter: &KeyFilter, attributes: &[KeyValue]) -> Vec<KeyValue> {
+    attributes.iter().filter(|attribute| filter.keeps(attribute.key.as_str())).cloned().collect()
+}
