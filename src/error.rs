@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use opentelemetry_sdk::error::OTelSdkError;
@@ -32,6 +33,8 @@ pub enum StartError {
         /// The path as it was given.
         path: String,
     },
+    /// The configuration cannot work.
+    Config(ConfigError),
     /// A thread could not be started.
     Thread {
         /// The thread's name.
@@ -67,6 +70,7 @@ impl fmt::Display for StartError {
                 f,
                 "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /livez, /readyz"
             ),
+            Self::Config(error) => error.fmt(f),
             Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", reason(source)),
             Self::View(error) => error.fmt(f),
             Self::Registry { source } => {
@@ -103,11 +107,86 @@ impl Error for StartError {
         match self {
             Self::Address { source, .. } | Self::Bind { source, .. } | Self::Thread { source, .. } => Some(source),
             Self::Registry { source } => Some(source),
-            // A view's error is shown whole; its source is not repeated.
-            Self::View(_) | Self::Path { .. } | Self::SameRegistry => None,
+            // The error of a view or of the configuration is shown whole; its source is not repeated.
+            Self::View(_) | Self::Config(_) | Self::Path { .. } | Self::SameRegistry => None,
         }
     }
 }
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Nobody said anything.
+    #[default]
+    Default,
+    /// The program.
+    Code,
+    /// This environment variable.
+    Environment(String),
+    /// A file of the declarative configuration.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Code => f.write_str("code"),
+            Self::Environment(variable) => f.write_str(variable),
+            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+        }
+    }
+}
+
+/// What is wrong with a configuration, and where.
+///
+/// `Debug` writes what `Display` does, because a `main` that returns the error prints it with `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where it was said: a variable, or a line of a file.
+    pub origin: Origin,
+    /// Which setting it is, in the terms of the declarative configuration; empty where it is none.
+    pub path: String,
+    /// What is wrong, and what would be right. It shows no secret.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Default | Origin::Code => {}
+            Origin::Environment(_) | Origin::File { .. } => write!(f, "{}: ", self.origin)?,
+        }
+        match (&self.origin, self.path.as_str()) {
+            // The variable says it.
+            (Origin::Environment(_), _) | (_, "") => {}
+            (_, path) => write!(f, "{path}: ")?,
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for ConfigError {}
 
 impl From<ViewError> for StartError {
     fn from(error: ViewError) -> Self {
@@ -358,6 +437,8 @@ impl Error for VerifyError {}
 pub enum ScrapeError {
     /// The pipeline was shut down.
     ShutDown,
+    /// The configuration has no scrape endpoint.
+    NotServed,
     /// Collecting failed.
     Collect {
         /// What the SDK said.
@@ -379,6 +460,9 @@ impl fmt::Display for ScrapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ShutDown => f.write_str("the metrics pipeline is shut down"),
+            Self::NotServed => f.write_str(
+                "these metrics are not scraped: their configuration has no pull reader (OTEL_METRICS_EXPORTER can name `prometheus` beside others)",
+            ),
             Self::Collect { reason } => write!(f, "failed to collect the metrics: {reason}"),
             Self::Busy { pages } => {
                 write!(
@@ -407,6 +491,11 @@ pub enum ShutdownError {
         /// The deadline.
         after: Duration,
     },
+    /// The last values were not delivered.
+    Export {
+        /// What went wrong, for each exporter that did not deliver.
+        failures: Vec<String>,
+    },
     /// The SDK's own shutdown failed.
     Sdk {
         /// What the SDK said.
@@ -420,6 +509,9 @@ impl fmt::Display for ShutdownError {
             Self::Deadline { after } => {
                 write!(f, "a scrape in flight did not end within the {after:?} given and was abandoned")
             }
+            Self::Export { failures } => {
+                write!(f, "the last values were not delivered: {}", failures.join("; "))
+            }
             Self::Sdk { .. } => f.write_str("failed to shut the metrics SDK down"),
         }
     }
@@ -428,8 +520,23 @@ impl fmt::Display for ShutdownError {
 impl Error for ShutdownError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Deadline { .. } => None,
+            Self::Deadline { .. } | Self::Export { .. } => None,
             Self::Sdk { source } => Some(source),
         }
     }
 }
+
+/// Why a flush is not known to have arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlushError {
+    /// What went wrong, for each exporter that did not deliver.
+    pub failures: Vec<String>,
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not everything was delivered: {}", self.failures.join("; "))
+    }
+}
+
+impl Error for FlushError {}

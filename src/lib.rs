@@ -45,6 +45,8 @@
 
 mod attribute;
 #[cfg(feature = "prometheus")]
+pub mod config;
+#[cfg(feature = "prometheus")]
 mod error;
 #[cfg(feature = "prometheus")]
 mod exporter;
@@ -81,7 +83,11 @@ pub use spec::{
 };
 #[cfg(feature = "prometheus")]
 pub use {
-    error::{InstrumentName, Problem, ScrapeError, ShutdownError, StartError, VerifyError, ViewError},
+    config::Config,
+    error::{
+        ConfigError, FlushError, InstrumentName, Origin, Problem, ScrapeError, ShutdownError, StartError, VerifyError,
+        ViewError,
+    },
     exposition::TranslationStrategy,
     guard::GuardedMeterProvider,
     pipeline::{Telemetry, TelemetryBuilder},

@@ -114,7 +114,8 @@ impl Reply {
 /// Asks the collecting thread for pages. Clones ask the same thread.
 #[derive(Clone)]
 pub(crate) struct Gatherer {
-    requests: mpsc::SyncSender<(Request, Reply)>,
+    /// `None` where there is nothing to be scraped.
+    requests: Option<mpsc::SyncSender<(Request, Reply)>>,
     shut_down: Arc<AtomicBool>,
 }
 
@@ -148,7 +149,12 @@ impl Gatherer {
                 }
             }
         })?;
-        Ok(Self { requests, shut_down })
+        Ok(Self { requests: Some(requests), shut_down })
+    }
+
+    /// Answers that there is nothing to be scraped.
+    pub(crate) fn absent() -> Self {
+        Self { requests: None, shut_down: Arc::default() }
     }
 
     /// The page as it is now. The caller's thread is not blocked.
@@ -170,7 +176,8 @@ impl Gatherer {
         if IS_COLLECTING.get() {
             return Err(ScrapeError::Collect { reason: "a callback cannot ask for a scrape".to_owned() });
         }
-        self.requests.try_send((request, reply)).map_err(|error| match error {
+        let requests = self.requests.as_ref().ok_or(ScrapeError::NotServed)?;
+        requests.try_send((request, reply)).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => ScrapeError::Busy { pages: MAX_WAITING },
             mpsc::TrySendError::Disconnected(_) => ScrapeError::ShutDown,
         })

@@ -147,6 +147,7 @@ pub(super) fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
         ScrapeError::ShutDown | ScrapeError::Busy { .. } | ScrapeError::TimedOut { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        ScrapeError::NotServed => StatusCode::NOT_FOUND,
         ScrapeError::Collect { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     };
     plain(status, format!("{error}\n"))

@@ -14,8 +14,14 @@ mod exposition;
 mod formats;
 mod guard;
 mod instruments;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(feature = "otlp")]
+mod otlp_encoding;
 mod parser;
 mod pipeline;
 mod properties;
+#[cfg(feature = "otlp")]
+mod receiver;
 mod support;
 mod views;

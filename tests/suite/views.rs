@@ -94,16 +94,98 @@ fn two_views_make_two_streams() {
 }
 
 #[test]
-fn a_view_that_drops_an_instrument_drops_it_whatever_the_others_say() {
-    let drop = || View::of("worker.*").dropped();
-    let limit = || View::of("*").of_kind(Kind::Counter).with_cardinality_limit(10);
-    let rename = || View::of("worker.jobs").with_name("renamed");
-    for views in [[drop(), limit(), rename()], [rename(), limit(), drop()]] {
+fn a_view_that_drops_an_instrument_undoes_the_views_before_it_and_is_undone_by_one_after() {
+    let shown = |views: Vec<View>| {
         let telemetry = with(views);
-        telemetry.meter("m").u64_counter("worker.jobs").build().add(1, &[]);
+        let meter = telemetry.meter("m");
+        meter.u64_counter("worker.jobs").build().add(1, &[]);
+        meter.u64_counter("other.jobs").build().add(1, &[]);
         telemetry.verify().unwrap();
         let page = telemetry.scrape().unwrap();
-        assert!(!page.contains("worker_jobs") && !page.contains("renamed"), "{page}");
+        ["worker_jobs_total", "renamed_total", "other_jobs_total"].map(|name| find(&page, name).is_some())
+    };
+    let drop = |name: &str| View::of(name).dropped();
+    let rename = || View::of("worker.jobs").with_name("renamed");
+    let limit = || View::of("*").of_kind(Kind::Counter).with_cardinality_limit(10);
+    assert_eq!(shown(vec![rename(), limit(), drop("worker.*")]), [false, false, true]);
+    assert_eq!(shown(vec![drop("worker.*"), rename()]), [false, true, true]);
+    // Everything but one component.
+    assert_eq!(shown(vec![drop("*"), View::of("worker.*")]), [true, false, false]);
+}
+
+#[test]
+fn attributes_are_kept_and_left_out_by_patterns() {
+    let telemetry = with([
+        View::of("open").with_attributes(["http.*", "zone"]).without_attributes(["http.url*"]),
+        View::of("watched").without_attributes(["user.*"]),
+        View::of("worker.jobs").without_attributes(["zo?e"]),
+    ]);
+    let meter = telemetry.meter("m");
+    let open = meter.u64_counter("open").build();
+    let attributes = |method: &'static str, url: &'static str| {
+        [
+            KeyValue::new("http.method", method),
+            KeyValue::new("http.url.full", url),
+            KeyValue::new("zone", "east"),
+            KeyValue::new("user", "x"),
+        ]
+    };
+    open.add(1, &attributes("GET", "/a"));
+    open.add(2, &attributes("GET", "/b"));
+    open.bind(&attributes("PUT", "/c")).add(4);
+    meter
+        .i64_observable_gauge("watched")
+        .with_callback(|observer| observer.observe(7, &[KeyValue::new("user.id", 1), KeyValue::new("kept", true)]))
+        .build();
+    // A typed instrument's attributes are known: the SDK is given a list.
+    let jobs = meter.counter(&JOBS);
+    jobs.add(1, (Status::Done, Zone::East));
+    jobs.add(1, (Status::Done, Zone::West));
+    telemetry.verify().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(find(&page, r#"open_total{http_method="GET",zone="east"}"#), Some(3.0), "{page}");
+    assert_eq!(find(&page, r#"open_total{http_method="PUT",zone="east"}"#), Some(4.0), "{page}");
+    assert_eq!(find(&page, r#"watched{kept="true"}"#), Some(7.0), "{page}");
+    assert_eq!(find(&page, r#"worker_jobs_total{status="done"}"#), Some(2.0), "{page}");
+    assert!(!page.contains("url") && !page.contains("user"), "{page}");
+}
+
+#[test]
+fn each_stream_of_an_instrument_keeps_the_attributes_of_its_view() {
+    let telemetry = with([
+        View::of("requests").without_attributes(["url"]),
+        View::of("requests").with_name("requests.by_url").with_attributes(["url"]),
+        View::of("requests").with_name("requests.all").with_attributes(["no*"]),
+    ]);
+    let requests = telemetry.meter("m").f64_histogram("requests").with_boundaries(vec![1.0]).build();
+    for url in ["/a", "/b"] {
+        requests.record(0.5, &[KeyValue::new("url", url), KeyValue::new("method", "GET")]);
+    }
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(find(&page, r#"requests_bucket{method="GET",le="1"}"#), Some(2.0), "{page}");
+    assert_eq!(find(&page, r#"requests_by_url_count{url="/a"}"#), Some(1.0), "{page}");
+    assert_eq!(find(&page, "requests_all_count"), Some(2.0), "{page}");
+}
+
+#[test]
+fn a_view_selects_by_the_version_and_schema_of_a_meter() {
+    use barograph::opentelemetry::InstrumentationScope;
+    use barograph::opentelemetry::metrics::MeterProvider;
+
+    let telemetry = with([
+        View::of("a").in_scope_version("2").with_name("second"),
+        View::of("a").in_scope_schema_url("https://s").with_name("schema"),
+    ]);
+    let meter = |version: &'static str, url: &'static str| {
+        let scope = InstrumentationScope::builder("m").with_version(version).with_schema_url(url).build();
+        telemetry.meter_provider().meter_with_scope(scope)
+    };
+    for (version, url) in [("1", ""), ("2", ""), ("1", "https://s")] {
+        meter(version, url).u64_counter("a").build().add(1, &[]);
+    }
+    let page = telemetry.scrape().unwrap();
+    for name in ["a_total", "second_total", "schema_total"] {
+        assert_eq!(find(&page, name), Some(1.0), "{name} in {page}");
     }
 }
 

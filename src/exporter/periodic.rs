@@ -1,0 +1,323 @@
+//! Reads periodically and pushes, on a thread of its own with a reactor of its own.
+//!
+//! The SDK's periodic reader does not keep the deadline of a shutdown, and what it pushes with depends on the caller's
+//! runtime. Specification: "Periodic exporting MetricReader" in the metrics SDK document.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+use std::{io, mem};
+
+use opentelemetry_sdk::metrics::ManualReader;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Again, Exported, Failure, PushExporter, points};
+use crate::runtime;
+use crate::self_metrics::{ExportMetrics, Reason};
+
+/// Callers of a flush that wait at once. Beyond them the peer is not keeping up, and one more call changes nothing.
+const MAX_WAITING: usize = 64;
+
+/// As often a log line says that exports fail.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What a periodic reader is made of.
+pub(crate) struct Periodic {
+    pub(crate) reader: Arc<ManualReader>,
+    /// Whether what was not delivered is part of what is collected next.
+    pub(crate) is_cumulative: bool,
+    pub(crate) exporter: PushExporter,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metrics: ExportMetrics,
+}
+
+/// Tells the thread that reads and pushes what to do.
+#[derive(Debug)]
+pub(crate) struct Pusher {
+    commands: mpsc::Sender<Command>,
+    name: &'static str,
+}
+
+struct Command {
+    /// Whether this is the last one.
+    ends: bool,
+    until: Instant,
+    done: blocking::Sender<Result<(), String>>,
+}
+
+/// Waits for an export that was asked for.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    done: Result<blocking::Receiver<Result<(), String>>, String>,
+    name: &'static str,
+}
+
+impl Wait {
+    /// Why the export failed, if it did.
+    pub(crate) fn until(self, until: std::time::Instant) -> Result<(), String> {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        let result = match self.done {
+            Ok(done) => done.recv_timeout(left).unwrap_or_else(|error| {
+                Err(match error {
+                    blocking::RecvTimeoutError::Timeout => "the deadline came first".to_owned(),
+                    blocking::RecvTimeoutError::Disconnected => "its thread has ended".to_owned(),
+                })
+            }),
+            Err(reason) => Err(reason),
+        };
+        result.map_err(|reason| format!("{}: {reason}", self.name))
+    }
+}
+
+impl Pusher {
+    /// Starts the thread. It ends when it is told to, or when this is dropped.
+    pub(crate) fn start(periodic: Periodic) -> io::Result<Self> {
+        let (commands, queue) = mpsc::channel(MAX_WAITING);
+        let name = periodic.exporter.name();
+        runtime::spawn_async("barograph-export", move || Worker::new(periodic).run(queue))?;
+        Ok(Self { commands, name })
+    }
+
+    /// Collects and pushes now, and returns at once. With `ends` it is the last time.
+    pub(crate) fn push(&self, ends: bool, until: std::time::Instant) -> Wait {
+        let (done, is_done) = blocking::channel();
+        let command = Command { ends, until: until.into(), done };
+        let sent = self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => format!("{MAX_WAITING} others wait for a flush already"),
+            mpsc::error::TrySendError::Closed(_) => "its thread has ended".to_owned(),
+        });
+        Wait { done: sent.map(|()| is_done), name: self.name }
+    }
+}
+
+/// The thread's own.
+struct Worker {
+    periodic: Periodic,
+    log: Log,
+    data: ResourceMetrics,
+    /// How far the last export got.
+    exported: Exported,
+    /// When the receiver wants to hear from us again.
+    not_before: Option<Instant>,
+}
+
+impl Worker {
+    fn new(periodic: Periodic) -> Self {
+        let log = Log { target: periodic.exporter.target(), failures: 0, unlogged: 0, last: None };
+        Self { periodic, log, data: ResourceMetrics::default(), exported: Exported::default(), not_before: None }
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut next = Instant::now() + self.periodic.interval;
+        // Who waits for the next export: one is the answer to all of them.
+        let mut asked = Vec::new();
+        loop {
+            if asked.is_empty() {
+                tokio::select! {
+                    biased;
+                    command = commands.recv() => match command {
+                        Some(command) => asked.push(command),
+                        // The pipeline is gone, and nobody waits for a last export.
+                        None => return,
+                    },
+                    () = sleep_until(next) => {}
+                }
+            }
+            while let Ok(command) = commands.try_recv() {
+                asked.push(command);
+            }
+            let now = Instant::now();
+            // Who asked for a flush may have left meanwhile.
+            asked.retain(|command| command.ends || command.until > now);
+            if asked.is_empty() && now < next {
+                continue;
+            }
+            if now >= next {
+                // A slow export does not make the next ones come thick and fast.
+                next = (next + self.periodic.interval).max(now);
+            }
+            let Some(result) = self.export_while_asked(now, &mut asked, &mut commands).await else {
+                continue;
+            };
+            next = self.not_before.take().map_or(next, |not_before| next.max(not_before));
+            let is_last = asked.iter().any(|command| command.ends);
+            for command in asked.drain(..) {
+                let _ = command.done.send(result.clone());
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Exports, and hears meanwhile whether this has become the end.
+    ///
+    /// What is cumulative is given up then and left for the last export, which has it all; what is not is delivered
+    /// first, as far as the deadline allows. `None` says that another export must follow.
+    async fn export_while_asked(
+        &mut self,
+        now: Instant,
+        asked: &mut Vec<Command>,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> Option<Result<(), String>> {
+        let last = asked.iter().find(|command| command.ends).map(|command| command.until);
+        let until = last.unwrap_or_else(|| {
+            let flushes = asked.iter().map(|command| command.until).max();
+            let timeout = self.periodic.timeout.and_then(|timeout| now.checked_add(timeout));
+            flushes.into_iter().chain(timeout).min().unwrap_or_else(|| far_from(now))
+        });
+        if last.is_some() {
+            return Some(self.export(until).await);
+        }
+        let is_cumulative = self.periodic.is_cumulative;
+        let mut later = Vec::new();
+        let mut given_up_at = None;
+        let result = {
+            let export = self.export(until);
+            tokio::pin!(export);
+            loop {
+                tokio::select! {
+                    result = &mut export => break Some(result),
+                    Some(command) = commands.recv(), if later.len() < MAX_WAITING => {
+                        if command.ends {
+                            given_up_at = Some(if is_cumulative { Instant::now() } else { command.until });
+                        }
+                        later.push(command);
+                    }
+                    () = sleep_until(given_up_at.unwrap_or(until)), if given_up_at.is_some() => break None,
+                }
+            }
+        };
+        if result.is_none() && !is_cumulative {
+            self.count(&Err(too_late()));
+        }
+        match result {
+            // The last export answers those who asked before, too.
+            None => asked.extend(later),
+            Some(result) if later.is_empty() => return Some(result),
+            Some(result) => {
+                for command in mem::replace(asked, later) {
+                    let _ = command.done.send(result.clone());
+                }
+            }
+        }
+        None
+    }
+
+    async fn export(&mut self, until: Instant) -> Result<(), String> {
+        self.exported = Exported::default();
+        let result = match self.collect() {
+            Ok(()) => {
+                let export = self.periodic.exporter.export(&self.data, until, &mut self.exported);
+                timeout_at(until, export).await.unwrap_or_else(|_| Err(too_late()))
+            }
+            Err(failure) => Err(failure),
+        };
+        self.count(&result);
+        result.map_err(|failure| failure.message)
+    }
+
+    /// Counts what became of the export, and says so if it is news.
+    fn count(&mut self, result: &Result<(), Failure>) {
+        let Exported { delivered, rejected, message } = &self.exported;
+        let lost = points(&self.data).saturating_sub(delivered + rejected);
+        self.periodic.metrics.points(*delivered, *rejected, lost);
+        match result {
+            Ok(()) if *rejected > 0 => {
+                self.periodic.metrics.failed(Reason::Rejected);
+                self.log.failed(&format!("{rejected} points were rejected: {message}"));
+            }
+            Ok(()) => {
+                if !message.is_empty() {
+                    self.log.warned(message);
+                }
+                self.periodic.metrics.succeeded();
+                self.log.succeeded();
+            }
+            Err(failure) => {
+                self.periodic.metrics.failed(failure.reason);
+                self.log.failed(&failure.message);
+                if let Again::Later(Some(delay)) = failure.again {
+                    self.not_before = Instant::now().checked_add(delay);
+                }
+            }
+        }
+    }
+
+    fn collect(&mut self) -> Result<(), Failure> {
+        let failed = |message| Failure { reason: Reason::Collect, message, again: Again::Later(None) };
+        // Empty where the SDK panics half way.
+        let mut data = mem::take(&mut self.data);
+        // Callbacks are guarded; this is for a panic in the SDK itself, which must not end the thread.
+        let collected = catch_unwind(AssertUnwindSafe(|| self.periodic.reader.collect(&mut data)));
+        match collected {
+            Ok(Ok(())) => {
+                self.data = data;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(failed(format!("cannot collect: {error}"))),
+            Err(_) => Err(failed("cannot collect: the SDK panicked".to_owned())),
+        }
+    }
+}
+
+fn too_late() -> Failure {
+    Failure {
+        reason: Reason::Timeout,
+        message: "no answer before the export had to end".to_owned(),
+        again: Again::Later(None),
+    }
+}
+
+/// What is as good as no deadline, and can be added to a point in time.
+fn far_from(now: Instant) -> Instant {
+    now + Duration::from_secs(365 * 24 * 60 * 60)
+}
+
+/// Says that exports fail: the first time, then once in a while, and when they succeed again.
+struct Log {
+    target: String,
+    failures: u64,
+    unlogged: u64,
+    last: Option<Instant>,
+}
+
+impl Log {
+    fn failed(&mut self, reason: &str) {
+        self.failures += 1;
+        if !self.is_due() {
+            self.unlogged += 1;
+            return;
+        }
+        let unlogged = mem::take(&mut self.unlogged);
+        tracing::warn!(target = %self.target, failures = self.failures, unlogged, "metrics could not be pushed to {}: {reason}", self.target);
+    }
+
+    fn warned(&mut self, message: &str) {
+        if self.is_due() {
+            tracing::warn!(target = %self.target, "{} took the metrics and warns: {message}", self.target);
+        }
+    }
+
+    fn succeeded(&mut self) {
+        let failures = mem::take(&mut self.failures);
+        if failures > 0 {
+            tracing::info!(target = %self.target, failures, "metrics are pushed to {} again", self.target);
+            (self.unlogged, self.last) = (0, None);
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
