@@ -21,13 +21,13 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
 
-    /// Where the metrics are served.
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
+    /// Where the metrics are served, whatever the environment says.
+    #[arg(long)]
+    host: Option<String>,
 
     /// The port they are served at; 0 lets the system choose.
-    #[arg(long, default_value_t = 9464)]
-    port: u16,
+    #[arg(long)]
+    port: Option<u16>,
 
     /// Tests one changed file, named by {file}: 0 passes, another exit code fails, a signal is an error. No shell is
     /// involved, words end at blanks. Defaults to `sh check.sh {file}` where the project has a check.sh.
@@ -40,14 +40,15 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The address of the scrape endpoint.
-    pub(crate) fn address(&self) -> String {
-        // An IPv6 address has colons of its own.
-        if self.host.contains(':') && !self.host.starts_with('[') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+    /// The address of the scrape endpoint, if the command line says it.
+    pub(crate) fn address(&self) -> Option<String> {
+        if self.host.is_none() && self.port.is_none() {
+            return None;
         }
+        let (host, port) = (self.host.as_deref().unwrap_or("127.0.0.1"), self.port.unwrap_or(9464));
+        // An IPv6 address has colons of its own.
+        let needs_brackets = host.contains(':') && !host.starts_with('[');
+        Some(if needs_brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
     }
 
     /// The directory the user named, if there is one.

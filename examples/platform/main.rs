@@ -9,6 +9,13 @@
 //! curl http://127.0.0.1:9464/metrics | grep -E 'tests_run_total|coverage_percent'
 //! ```
 //!
+//! Where the metrics go is the environment's to say, with the variables of OpenTelemetry:
+//!
+//! ```text
+//! OTEL_METRICS_EXPORTER=otlp cargo run --release --example platform             # pushed to localhost:4318
+//! OTEL_METRICS_EXPORTER=prometheus,otlp OTEL_EXPORTER_OTLP_PROTOCOL=grpc …      # scraped and pushed
+//! ```
+//!
 //! Look at two lines: where the metrics are, at the start, and whether they say what the workers have counted
 //! themselves, at the end. A last line that says otherwise comes with exit code 1.
 //!
@@ -99,7 +106,11 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let interrupt = Flag::raised_by_signal(&runtime)?;
     let project = Project::open(args)?;
 
-    let telemetry = Telemetry::builder("automation-platform").with_address(args.address()).start()?;
+    let mut telemetry = Telemetry::from_env().or_service_name("automation-platform");
+    if let Some(address) = args.address() {
+        telemetry = telemetry.with_address(address);
+    }
+    let telemetry = telemetry.start()?;
     // One provider for all five. Each builds its instruments here, once.
     let provider = telemetry.meter_provider();
     let test_watcher = TestWatcherMetrics::new(provider);
@@ -110,14 +121,14 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     // All that can be wrong with an instrument is known now, rather than when somebody misses its series.
     telemetry.verify()?;
 
-    let url = scrape::url(telemetry.local_addr().ok_or("there is no scrape endpoint")?);
+    let url = telemetry.local_addr().map(scrape::url);
     let addresses = Addresses {
         deepseek: stand_ins::start(&runtime, stand_ins::DEEPSEEK)?,
         perplexity: stand_ins::start(&runtime, stand_ins::PERPLEXITY)?,
         // Only the system could listen on port 1, and it does not: the backup is switched off.
         backup: SocketAddr::from(([127, 0, 0, 1], 1)),
     };
-    introduce(&console, &project, &addresses, &url);
+    introduce(&console, &project, &addresses, &telemetry);
 
     let tallies = [Tally::default(), Tally::default(), Tally::default(), Tally::default()];
     let [watcher_tally, audit_tally, bridge_tally, client_tally] = &tallies;
@@ -151,20 +162,33 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     }
 
     console.section("Summary");
-    let agrees = summarize(args, &console, &runtime, &url, &tallies)?;
+    let agrees = match &url {
+        Some(url) => summarize(args, &console, &runtime, url, &tallies)?,
+        None => {
+            console.line("nothing is scraped here: what was counted is where it was pushed to");
+            true
+        }
+    };
     telemetry.shutdown(Duration::from_secs(5))?;
     project.close()?;
     Ok(agrees)
 }
 
-fn introduce(console: &Console, project: &Project, addresses: &Addresses, url: &str) {
+fn introduce(console: &Console, project: &Project, addresses: &Addresses, telemetry: &Telemetry) {
     console.section(format_args!("Watching {}", project.root.display()));
     if project.is_scratch() {
         console.line("a scratch copy of the sample project, removed at the end; a developer works on it");
     }
     console.line(format_args!("tests: {}", project.test_command));
     console.section("Metrics");
-    console.line(format_args!("curl {url}"));
+    if let Some(address) = telemetry.local_addr() {
+        console.line(format_args!("curl {}", scrape::url(address)));
+    }
+    let configuration = telemetry.configuration();
+    configuration.warnings.iter().for_each(|warning| console.line(format_args!("warning: {warning}")));
+    for setting in configuration.settings().iter().filter(|setting| setting.path.ends_with(".endpoint")) {
+        console.line(format_args!("pushed to {} ({})", setting.value, setting.origin));
+    }
     console.section("APIs");
     console.line(format_args!("deepseek    http://{}", addresses.deepseek));
     console.line(format_args!("perplexity  http://{}", addresses.perplexity));

@@ -115,7 +115,7 @@ impl<T: Display + Copy> Display for Explicit<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(point) = self;
         write!(f, "count {} sum {}", point.count(), point.sum())?;
-        min_max(f, point.min(), point.max())?;
+        min_max(f, point.count() as usize, point.min(), point.max())?;
         let bounds = point.bounds().map(|bound| format!("≤{bound}")).chain(["more".to_owned()]);
         for (bound, count) in bounds.zip(point.bucket_counts()).filter(|(_, count)| *count > 0) {
             write!(f, " | {bound}: {count}")?;
@@ -130,7 +130,7 @@ impl<T: Display + Copy> Display for Exponential<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(point) = self;
         write!(f, "count {} sum {}", point.count(), point.sum())?;
-        min_max(f, point.min(), point.max())?;
+        min_max(f, point.count(), point.min(), point.max())?;
         let base = 2f64.powf(2f64.powi(-i32::from(point.scale())));
         if point.zero_count() > 0 {
             write!(f, " | 0: {}", point.zero_count())?;
@@ -147,8 +147,9 @@ impl<T: Display + Copy> Display for Exponential<'_, T> {
     }
 }
 
-fn min_max<T: Display>(f: &mut fmt::Formatter<'_>, min: Option<T>, max: Option<T>) -> fmt::Result {
-    if let (Some(min), Some(max)) = (min, max) {
+/// The least and the most, if there was anything: of nothing the SDK has the ends of its numbers.
+fn min_max<T: Display>(f: &mut fmt::Formatter<'_>, count: usize, min: Option<T>, max: Option<T>) -> fmt::Result {
+    if let (1.., Some(min), Some(max)) = (count, min, max) {
         write!(f, " min {min} max {max}")?;
     }
     Ok(())

@@ -53,6 +53,21 @@ fn a_request_says_it_of_a_resource_without_attributes_too() {
 }
 
 #[test]
+fn a_histogram_of_nothing_has_neither_a_least_nor_a_most() {
+    let source = Source::new(Temporality::Cumulative, resource());
+    let bound = source.provider.meter("m").f64_histogram("h").build().bind(&[KeyValue::new("k", "v")]);
+    let data = source.collect();
+    for encoding in BOTH {
+        let [request] = requests(&data, encoding, Limits::default()).try_into().unwrap();
+        let metric = &request.message.resource_metrics[0].scope_metrics[0].metrics[0];
+        let Some(Data::Histogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+        let point = &histogram.data_points[0];
+        assert_eq!((point.count, point.min, point.max), (0, None, None));
+    }
+    drop(bound);
+}
+
+#[test]
 fn data_without_points_is_no_request() {
     let source = Source::new(Temporality::Delta, resource());
     let counter = source.provider.meter("m").u64_counter("c").build();
@@ -480,6 +495,20 @@ fn oracle(data: &ResourceMetrics) -> ExportMetricsServiceRequest {
     let mut request = ExportMetricsServiceRequest::from(data);
     for resource in &mut request.resource_metrics {
         for scope in &mut resource.scope_metrics {
+            // The least and the most of nothing, which the SDK has as the ends of its numbers.
+            for metric in &mut scope.metrics {
+                match &mut metric.data {
+                    Some(Data::Histogram(data)) => {
+                        let empty = data.data_points.iter_mut().filter(|point| point.count == 0);
+                        empty.for_each(|point| (point.min, point.max) = (None, None));
+                    }
+                    Some(Data::ExponentialHistogram(data)) => {
+                        let empty = data.data_points.iter_mut().filter(|point| point.count == 0);
+                        empty.for_each(|point| (point.min, point.max) = (None, None));
+                    }
+                    _ => {}
+                }
+            }
             scope.metrics.retain(|metric| match &metric.data {
                 Some(Data::Gauge(data)) => !data.data_points.is_empty(),
                 Some(Data::Sum(data)) => !data.data_points.is_empty(),

@@ -323,10 +323,12 @@ fn histogram<T: Number>(w: &mut impl Writer, point: &HistogramDataPoint<T>, time
     if let Some(bounds) = some(point.bounds()) {
         w.doubles(7, "explicitBounds", bounds);
     }
-    if let Some(min) = point.min() {
+    // Of nothing there is neither, though the SDK has numbers.
+    let is_empty = point.count() == 0;
+    if let Some(min) = point.min().filter(|_| !is_empty) {
         w.double(11, "min", min.double());
     }
-    if let Some(max) = point.max() {
+    if let Some(max) = point.max().filter(|_| !is_empty) {
         w.double(12, "max", max.double());
     }
 }
@@ -342,10 +344,11 @@ fn exponential_histogram<T: Number>(w: &mut impl Writer, point: &ExponentialHist
     w.nonzero(7, "zeroCount", point.zero_count());
     w.message(8, "positive", |w| buckets(w, point.positive_bucket()));
     w.message(9, "negative", |w| buckets(w, point.negative_bucket()));
-    if let Some(min) = point.min() {
+    let is_empty = point.count() == 0;
+    if let Some(min) = point.min().filter(|_| !is_empty) {
         w.double(12, "min", min.double());
     }
-    if let Some(max) = point.max() {
+    if let Some(max) = point.max().filter(|_| !is_empty) {
         w.double(13, "max", max.double());
     }
     if point.zero_threshold() != 0.0 {
