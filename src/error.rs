@@ -483,7 +483,8 @@ impl fmt::Display for ScrapeError {
 impl Error for ScrapeError {}
 
 /// Why a shutdown was not clean. The pipeline is down all the same.
-#[derive(Debug)]
+///
+/// `Debug` writes what `Display` does, because a `main` that returns the error prints it with `Debug`.
 #[non_exhaustive]
 pub enum ShutdownError {
     /// A scrape or its callbacks were still running when the deadline came, and were abandoned.
@@ -517,6 +518,12 @@ impl fmt::Display for ShutdownError {
     }
 }
 
+impl fmt::Debug for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl Error for ShutdownError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -527,7 +534,9 @@ impl Error for ShutdownError {
 }
 
 /// Why a flush is not known to have arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` writes what `Display` does, because a `main` that returns the error prints it with `Debug`.
+#[derive(Clone, PartialEq, Eq)]
 pub struct FlushError {
     /// What went wrong, for each exporter that did not deliver.
     pub failures: Vec<String>,
@@ -536,6 +545,12 @@ pub struct FlushError {
 impl fmt::Display for FlushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not everything was delivered: {}", self.failures.join("; "))
+    }
+}
+
+impl fmt::Debug for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -6,6 +6,7 @@
 //! cargo run --release -p barograph-benches -- scrape --all   # other sizes, attributes and values too
 //! cargo run --release -p barograph-benches -- memory         # what the first scrape adds (Linux)
 //! cargo run --release -p barograph-benches -- record
+//! cargo run --release -p barograph-benches -- record --readers   # scraped, and pushed by OTLP as well
 //! cargo bench -p barograph-benches                           # parts of Barograph by themselves
 //! ```
 
@@ -29,13 +30,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["record"] => [1, 2, 8].into_iter().for_each(|threads| println!("{}", record::measure(threads))),
+        ["record", "--readers"] => println!("{}", record::measure_readers()),
         ["scrape"] => println!("{}", scrape::measure(&HEADLINE)),
         ["scrape", "--all"] => WORKLOADS.iter().for_each(|workload| println!("{}", scrape::measure(workload))),
         ["memory"] => println!("{}", memory::measure(&LARGEST)),
         // What `memory` starts: one contestant in a process of its own.
         ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
-            eprintln!("usage: cargo run --release -p barograph-benches -- record | scrape [--all] | memory");
+            eprintln!(
+                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | memory"
+            );
             return ExitCode::from(2);
         }
     }

@@ -6,6 +6,9 @@ use std::sync::{Barrier, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use barograph::config::{
+    MetricReader, OtlpMetricExporter, PeriodicMetricReader, PushMetricExporter, TemporalityPreference,
+};
 use barograph::{CounterSpec, HistogramSpec, MeterExt, Telemetry, attribute, buckets};
 use measured::label::{LabelValue, LabelVisitor};
 use measured::metric::histogram::Thresholds;
@@ -92,6 +95,84 @@ pub(crate) fn measure(threads: usize) -> String {
         references: &[("ours", 0), ("fetch_add", 1)],
     };
     format!("### Recording, threads: {threads}\n\n{}", table.measure(contestants))
+}
+
+/// What a record costs a program that is scraped, and one that is pushed from as well.
+pub(crate) fn measure_readers() -> String {
+    let inputs = black_box(vec![(1_u64, Api::DeepSeek, Status::Success); BATCH]);
+    let bench = Bench { threads: 1, inputs };
+    let table = Table { rounds: ROUNDS, per_round: OPERATIONS, unit: ("ns", 1e9), references: &[("scraped alone", 0)] };
+    let counter = |telemetry: Telemetry| {
+        let calls = telemetry.meter("bench").counter(&CALLS);
+        move |n, api, status| {
+            let _ = &telemetry;
+            calls.add(n, (api, status));
+        }
+    };
+    let histogram = |telemetry: Telemetry| {
+        let duration = telemetry.meter("bench").histogram(&DURATION);
+        move |n, api, status| {
+            let _ = &telemetry;
+            duration.record(seconds(n), (api, status));
+        }
+    };
+    let open = |meter: opentelemetry::metrics::Meter, keep: Box<dyn Send + Sync>| {
+        let calls = meter.u64_counter("bench.calls").build();
+        move |n, api: Api, status: Status| {
+            let _ = &keep;
+            calls.add(n, &[KeyValue::new("api", api.as_str()), KeyValue::new("status", status.as_str())]);
+        }
+    };
+    let open_of = |telemetry: Telemetry| open(telemetry.meter("bench"), Box::new(telemetry));
+    let sdk = |readers: usize| {
+        let builder = SdkMeterProvider::builder();
+        let reader = || ManualReader::builder().build();
+        let provider = (0..readers).fold(builder, |builder, _| builder.with_reader(reader())).build();
+        open(provider.meter("bench"), Box::new(provider))
+    };
+    let (alone, cumulative, delta) = ("scraped alone", "scraped and pushed", "scraped and pushed as differences");
+    let (both, differences) = (Some(TemporalityPreference::Cumulative), Some(TemporalityPreference::Delta));
+    let typed_counters = vec![
+        bench.contestant(alone, counter(pipeline(None))),
+        bench.contestant(cumulative, counter(pipeline(both))),
+        bench.contestant(delta, counter(pipeline(differences))),
+    ];
+    let typed_histograms = vec![
+        bench.contestant(alone, histogram(pipeline(None))),
+        bench.contestant(cumulative, histogram(pipeline(both))),
+        bench.contestant(delta, histogram(pipeline(differences))),
+    ];
+    let open_counters = vec![
+        bench.contestant(alone, open_of(pipeline(None))),
+        bench.contestant(cumulative, open_of(pipeline(both))),
+        bench.contestant(delta, open_of(pipeline(differences))),
+        bench.contestant("the SDK with one reader", sdk(1)),
+        bench.contestant("the SDK with two readers", sdk(2)),
+    ];
+    let mut tables = String::new();
+    for (name, contestants) in [
+        ("typed counter, 2 attributes", typed_counters),
+        ("typed histogram, 2 attributes", typed_histograms),
+        ("OpenTelemetry counter, 2 attributes", open_counters),
+    ] {
+        tables += &format!("### Recording with several readers: {name}\n\n{}\n", table.measure(contestants));
+    }
+    tables
+}
+
+/// A pipeline that is scraped, and pushes as well if it is told how: to nobody, once an hour.
+fn pipeline(pushed: Option<TemporalityPreference>) -> Telemetry {
+    let builder = Telemetry::builder("bench").without_endpoint();
+    let Some(temporality) = pushed else {
+        return builder.start().expect("no endpoint, nothing to fail");
+    };
+    let mut exporter = OtlpMetricExporter::http("http://127.0.0.1:1");
+    exporter.preferences.temporality = temporality;
+    let reader = PeriodicMetricReader {
+        interval: Duration::from_secs(3_600),
+        ..PeriodicMetricReader::new(PushMetricExporter::OtlpHttp(exporter))
+    };
+    builder.with_reader(MetricReader::Periodic(reader)).start().expect("a port that exists")
 }
 
 /// The operation on `inputs`, by each of `threads`.

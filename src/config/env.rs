@@ -411,3 +411,245 @@ pub(super) fn pairs(list: &str) -> Result<Vec<(String, String)>, String> {
     }
     Ok(pairs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Configuration {
+        let fallback = Fallback { service_name: Some("fallback".to_owned()), exporters: "prometheus".to_owned() };
+        let variable =
+            |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+        read(&variable, &fallback).unwrap()
+    }
+
+    fn readers(variables: &[(&str, &str)]) -> Vec<MetricReader> {
+        from(variables).config.meter_provider.unwrap().readers
+    }
+
+    fn periodic(variables: &[(&str, &str)]) -> PeriodicMetricReader {
+        let MetricReader::Periodic(reader) = only(readers(variables)) else { unreachable!() };
+        reader
+    }
+
+    fn only(mut readers: Vec<MetricReader>) -> MetricReader {
+        assert_eq!(readers.len(), 1, "{readers:?}");
+        readers.remove(0)
+    }
+
+    fn otlp(variables: &[(&str, &str)]) -> (bool, OtlpMetricExporter) {
+        let variables = [&[("OTEL_METRICS_EXPORTER", "otlp")], variables].concat();
+        match periodic(&variables).exporter {
+            PushMetricExporter::OtlpHttp(exporter) => (false, exporter),
+            PushMetricExporter::OtlpGrpc(exporter) => (true, exporter),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// The settings that the environment made, without their common beginning.
+    fn settings(variables: &[(&str, &str)]) -> Vec<String> {
+        let settings = from(variables).settings().into_iter();
+        let settings = settings.filter(|setting| matches!(setting.origin, Origin::Environment(_)));
+        let beginning = "meter_provider.readers[0].periodic.";
+        settings.map(|setting| setting.to_string().replace(beginning, "")).collect()
+    }
+
+    #[test]
+    fn an_empty_environment_serves_a_scrape_under_the_programs_name() {
+        let configuration = from(&[]);
+        assert!(configuration.warnings.is_empty());
+        let config = configuration.config;
+        assert!(!config.disabled);
+        assert_eq!(config.resource.attributes, [KeyValue::new("service.name", "fallback")]);
+        let MetricReader::Pull(pull) = only(config.meter_provider.unwrap().readers) else { unreachable!() };
+        assert_eq!((pull.exporter.host.as_str(), pull.exporter.port), ("localhost", 9464));
+        // Empty and blank are unset.
+        assert_eq!(readers(&[("OTEL_METRICS_EXPORTER", " ")]).len(), 1);
+    }
+
+    #[test]
+    fn exporters_are_a_list_in_any_case_each_once() {
+        let kinds = |list: &str| {
+            let readers = readers(&[("OTEL_METRICS_EXPORTER", list)]).into_iter();
+            let kinds = readers.map(|reader| match reader {
+                MetricReader::Pull(_) => "prometheus",
+                MetricReader::Periodic(periodic) => periodic.exporter.key(),
+            });
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("prometheus,otlp"), ["prometheus", "otlp_http"]);
+        assert_eq!(kinds(" OTLP , console,otlp/stdout,, otlp"), ["otlp_http", "console", "otlp_file/development"]);
+        assert_eq!(kinds("none"), [""; 0]);
+        // What is unknown is as if it were not there.
+        assert_eq!(kinds("zipkin"), ["prometheus"]);
+        assert_eq!(kinds("zipkin,console"), ["console"]);
+        assert_eq!(kinds("none,console"), ["console"]);
+        assert_eq!(
+            from(&[("OTEL_METRICS_EXPORTER", "none,console,Logging")]).warnings,
+            [
+                r#"OTEL_METRICS_EXPORTER is ignored: "Logging" is not one of otlp, prometheus, console, otlp/stdout, none"#,
+                "OTEL_METRICS_EXPORTER names `none` beside others, which are used",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_endpoint_for_all_signals_gets_a_path_and_one_for_metrics_does_not() {
+        let endpoint = |variables: &[(&str, &str)]| otlp(variables).1.endpoint;
+        let (all, metrics) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
+        assert_eq!(endpoint(&[]), "http://localhost:4318/v1/metrics");
+        assert_eq!(endpoint(&[(all, "http://c:4318")]), "http://c:4318/v1/metrics");
+        assert_eq!(endpoint(&[(all, "http://c:4318/mine/")]), "http://c:4318/mine/v1/metrics");
+        assert_eq!(endpoint(&[(all, "http://c"), (metrics, "https://m/v1/metrics/")]), "https://m/v1/metrics/");
+        assert_eq!(endpoint(&[(metrics, "http://m:4318")]), "http://m:4318");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        assert_eq!(endpoint(&[grpc]), "http://localhost:4317");
+        assert_eq!(endpoint(&[grpc, (all, "c:4317")]), "c:4317");
+    }
+
+    #[test]
+    fn each_variable_of_otlp_says_what_the_specification_says() {
+        let (is_grpc, exporter) = otlp(&[
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "gRPC"),
+            ("OTEL_EXPORTER_OTLP_METRICS_INSECURE", "True"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+            ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "/metrics.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/cert.pem"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "all=1"),
+            ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "api-key = a%2Cb , tenant=x=y,api-key=later"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "LowMemory"),
+            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "BASE2_EXPONENTIAL_BUCKET_HISTOGRAM"),
+        ]);
+        assert!(is_grpc && exporter.tls.insecure);
+        assert_eq!(exporter.tls.ca_file, Some(PathBuf::from("/metrics.pem")));
+        assert_eq!(exporter.tls.key_file, Some(PathBuf::from("/key.pem")));
+        assert_eq!(exporter.tls.cert_file, Some(PathBuf::from("/cert.pem")));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(exporter.headers, [pair("tenant", "x=y"), pair("api-key", "later")]);
+        assert_eq!(exporter.compression, Compression::Gzip);
+        assert_eq!(exporter.timeout, None);
+        assert_eq!(exporter.preferences.temporality, TemporalityPreference::LowMemory);
+        assert_eq!(
+            exporter.preferences.default_histogram_aggregation,
+            HistogramAggregation::Base2ExponentialBucketHistogram
+        );
+        assert_eq!(otlp(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).1.encoding, OtlpHttpEncoding::Json);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_ignored_with_a_warning_that_names_it() {
+        for (name, value, warning) in [
+            (
+                "OTEL_METRIC_EXPORT_INTERVAL",
+                "fast",
+                r#"OTEL_METRIC_EXPORT_INTERVAL is ignored: "fast" is not a number of milliseconds"#,
+            ),
+            (
+                "OTEL_METRIC_EXPORT_INTERVAL",
+                "-1",
+                r#"OTEL_METRIC_EXPORT_INTERVAL is ignored: "-1" is not a number of milliseconds"#,
+            ),
+            (
+                "OTEL_METRIC_EXPORT_INTERVAL",
+                "0",
+                r#"OTEL_METRIC_EXPORT_INTERVAL is ignored: "0" is not a time between two exports"#,
+            ),
+            (
+                "OTEL_METRIC_EXPORT_TIMEOUT",
+                "1s",
+                r#"OTEL_METRIC_EXPORT_TIMEOUT is ignored: "1s" is not a number of milliseconds"#,
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_PROTOCOL",
+                "http",
+                r#"OTEL_EXPORTER_OTLP_PROTOCOL is ignored: "http" is not one of grpc, http/protobuf, http/json"#,
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+                "br",
+                r#"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION is ignored: "br" is not one of gzip, none, zstd"#,
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "s3cr3t",
+                "OTEL_EXPORTER_OTLP_HEADERS is ignored: it is no list of key=value, percent-encoded",
+            ),
+            ("OTEL_SDK_DISABLED", "yes", r#"OTEL_SDK_DISABLED is taken as false: "yes" is neither true nor false"#),
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "a=1,b",
+                r#"OTEL_RESOURCE_ATTRIBUTES is ignored: "b" is not key=value, percent-encoded"#,
+            ),
+            (
+                "OTEL_METRICS_EXEMPLAR_FILTER",
+                "some",
+                r#"OTEL_METRICS_EXEMPLAR_FILTER is ignored: "some" is not one of always_on, always_off, trace_based"#,
+            ),
+        ] {
+            let configuration = from(&[("OTEL_METRICS_EXPORTER", "otlp"), (name, value)]);
+            assert_eq!(configuration.warnings, [warning]);
+            assert!(!configuration.config.disabled);
+            let reader = only(configuration.config.meter_provider.unwrap().readers);
+            let MetricReader::Periodic(reader) = reader else { unreachable!() };
+            assert_eq!((reader.interval, reader.timeout), (Duration::from_secs(60), Some(Duration::from_secs(30))));
+        }
+        let port = from(&[("OTEL_EXPORTER_PROMETHEUS_PORT", "65536")]);
+        assert_eq!(
+            port.warnings,
+            [r#"OTEL_EXPORTER_PROMETHEUS_PORT is ignored: "65536" is not a port from 0 to 65535"#]
+        );
+    }
+
+    #[test]
+    fn the_resource_is_the_list_with_the_name_before_it() {
+        let attributes = |variables: &[(&str, &str)]| from(variables).config.resource.attributes;
+        let list = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=listed, deployment.environment.name=a%20b");
+        assert_eq!(
+            attributes(&[list]),
+            [KeyValue::new("service.name", "listed"), KeyValue::new("deployment.environment.name", "a b")]
+        );
+        assert_eq!(attributes(&[list, ("OTEL_SERVICE_NAME", "named")])[0], KeyValue::new("service.name", "named"));
+        // A program that says who it is takes the rest.
+        let variable = |name: &str| match name {
+            "OTEL_RESOURCE_ATTRIBUTES" => Some(list.1.to_owned()),
+            "OTEL_SERVICE_NAME" => Some("named".to_owned()),
+            _ => None,
+        };
+        let own = read_resource(&variable, "own").config.resource.attributes;
+        assert_eq!(own[0], KeyValue::new("service.name", "own"));
+        assert_eq!(own.len(), 2);
+    }
+
+    #[test]
+    fn settings_say_which_variable_they_come_from_and_no_secret() {
+        assert_eq!(
+            settings(&[
+                ("OTEL_METRICS_EXPORTER", "otlp"),
+                ("OTEL_METRIC_EXPORT_INTERVAL", "500"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:s3cr3t@c/x?token=s3cr3t"),
+                ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "api-key=s3cr3t"),
+            ]),
+            [
+                "interval: 500 ms (OTEL_METRIC_EXPORT_INTERVAL)",
+                "exporter.otlp_http.endpoint: https://***@c/x?*** (OTEL_EXPORTER_OTLP_ENDPOINT)",
+                "exporter.otlp_http.headers: api-key=*** (OTEL_EXPORTER_OTLP_METRICS_HEADERS)",
+            ]
+        );
+    }
+
+    #[cfg(not(feature = "config-file"))]
+    #[test]
+    fn a_file_needs_its_feature() {
+        let variable = |name: &str| (name == "OTEL_CONFIG_FILE").then(|| "otel.yaml".to_owned());
+        let fallback = Fallback { service_name: None, exporters: "otlp".to_owned() };
+        let error = read(&variable, &fallback).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "OTEL_CONFIG_FILE: files are not part of this program: add the feature `config-file` to barograph, or unset it"
+        );
+    }
+}

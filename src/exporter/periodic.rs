@@ -40,7 +40,8 @@ pub(crate) struct Periodic {
 #[derive(Debug)]
 pub(crate) struct Pusher {
     commands: mpsc::Sender<Command>,
-    name: &'static str,
+    /// The exporter and where it pushes to, as errors name it.
+    name: String,
 }
 
 struct Command {
@@ -54,7 +55,7 @@ struct Command {
 #[derive(Debug)]
 pub(crate) struct Wait {
     done: Result<blocking::Receiver<Result<(), String>>, String>,
-    name: &'static str,
+    name: String,
 }
 
 impl Wait {
@@ -78,7 +79,7 @@ impl Pusher {
     /// Starts the thread. It ends when it is told to, or when this is dropped.
     pub(crate) fn start(periodic: Periodic) -> io::Result<Self> {
         let (commands, queue) = mpsc::channel(MAX_WAITING);
-        let name = periodic.exporter.name();
+        let name = format!("{} to {}", periodic.exporter.name(), periodic.exporter.target());
         runtime::spawn_async("barograph-export", move || Worker::new(periodic).run(queue))?;
         Ok(Self { commands, name })
     }
@@ -91,7 +92,7 @@ impl Pusher {
             mpsc::error::TrySendError::Full(_) => format!("{MAX_WAITING} others wait for a flush already"),
             mpsc::error::TrySendError::Closed(_) => "its thread has ended".to_owned(),
         });
-        Wait { done: sent.map(|()| is_done), name: self.name }
+        Wait { done: sent.map(|()| is_done), name: self.name.clone() }
     }
 }
 

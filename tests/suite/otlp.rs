@@ -148,20 +148,21 @@ fn what_passes_is_tried_again_and_arrives_once() {
 #[test]
 fn what_is_refused_is_not_tried_again_and_is_said_with_its_reason() {
     for (protocol, reply, reason, said) in [
-        (Protocol::Protobuf, Reply::Status(400, None), "refused", "otlp_http: 400 Bad Request"),
-        (Protocol::Json, Reply::Status(404, None), "refused", "otlp_http: 404 Not Found"),
-        (Protocol::Grpc, Reply::Grpc(16), "refused", "otlp_grpc: UNAUTHENTICATED"),
-        (Protocol::Grpc, Reply::Grpc(8), "throttled", "otlp_grpc: RESOURCE_EXHAUSTED"),
+        (Protocol::Protobuf, Reply::Status(400, None), "refused", "400 Bad Request"),
+        (Protocol::Json, Reply::Status(404, None), "refused", "404 Not Found"),
+        (Protocol::Grpc, Reply::Grpc(16), "refused", "UNAUTHENTICATED"),
+        (Protocol::Grpc, Reply::Grpc(8), "throttled", "RESOURCE_EXHAUSTED"),
     ] {
         let receiver = Receiver::start();
         receiver.answer([reply]);
         let telemetry = pushing_to(protocol, &receiver.url());
         telemetry.meter("m").counter(&JOBS).add(3, ());
         let error = telemetry.force_flush(LONG).unwrap_err();
-        assert_eq!(error.to_string(), format!("not everything was delivered: {said}"));
+        let (name, path) = if protocol == Protocol::Grpc { ("otlp_grpc", "") } else { ("otlp_http", "/v1/metrics") };
+        let expected = format!("not everything was delivered: {name} to {}{path}: {said}", receiver.url());
+        assert_eq!(error.to_string(), expected);
         assert_eq!(receiver.count(), 1);
         let page = telemetry.scrape().unwrap();
-        let name = if protocol == Protocol::Grpc { "otlp_grpc" } else { "otlp_http" };
         assert_eq!(failures(&page, name, reason), 1.0);
         assert!(points(&page, name, "lost") > 0.0);
     }
