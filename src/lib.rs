@@ -1,4 +1,5 @@
-//! OpenTelemetry metrics for Rust services: declare a metric once, record it in nanoseconds, scrape it with Prometheus.
+//! OpenTelemetry metrics for Rust services: declare a metric once, record it in nanoseconds, scrape it with Prometheus or
+//! push it with OTLP as the same series.
 //!
 //! ```no_run
 //! use barograph::{CounterSpec, MeterExt, StartError, Telemetry, attribute};
@@ -26,7 +27,8 @@
 //! - **Record**: [`MeterExt`] builds typed handles on any OpenTelemetry meter: [`Counter`], [`UpDownCounter`],
 //!   [`Gauge`], [`Histogram`], observables and [`KeyedGauge`]; [`Timer`], [`OutcomeTimer`] and [`InFlight`] are guards
 //!   that cannot forget.
-//! - **Run**: [`Telemetry`] is the pipeline: it hands out guarded meters, answers scrapes, and shuts down in time.
+//! - **Run**: [`Telemetry`] is the pipeline: it hands out guarded meters, answers scrapes, pushes, and shuts down in time.
+//!   [`Telemetry::from_env`] makes it what the environment asks for; [`config`] is what it can be made of.
 //!   [`View`] renames, re-buckets, narrows or drops without touching a component. [`ScrapeService`] mounts the endpoint
 //!   in a router of your own.
 //! - **Trust**: a callback that panics loses its own series and nothing else; a name never doubles its unit or its
@@ -37,6 +39,11 @@
 //!
 //! - `prometheus` (default): the pipeline, the exposition, the endpoint. Without it the crate is the instrument layer on
 //!   the OpenTelemetry API alone, with no other dependency: what a library needs.
+//!
+//! - `otlp` (default): pushing by OTLP, as http/protobuf, http/json and gRPC, with gzip.
+//! - `tls`: OTLP to endpoints of `https`.
+//! - `zstd`: OTLP compressed with zstd.
+//! - `config-file`: files of OpenTelemetry's declarative configuration.
 //!
 //! The whole [`opentelemetry`] crate is re-exported: two versions of it in one binary are two worlds, of which one
 //! records nothing.

@@ -1,6 +1,7 @@
 //! The pipeline: where resource, views, readers, exporters and the scrape endpoint meet, and who ends them.
 
 mod builder;
+mod check;
 
 use std::net::SocketAddr;
 use std::sync::mpsc;

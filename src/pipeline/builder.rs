@@ -181,7 +181,8 @@ impl TelemetryBuilder {
     }
 
     /// Where the endpoint listens: a host and a port, where 0 lets the system choose. Defaults to `localhost:9464`: to be
-    /// scraped from other machines, name an address that they reach.
+    /// scraped from other machines, name an address that they reach. Says nothing where there is no scrape endpoint,
+    /// as the other methods about one.
     pub fn with_address(mut self, address: impl ToString) -> Self {
         let address = address.to_string();
         self.changes.push(Box::new(move |configuration| {
@@ -375,7 +376,7 @@ impl TelemetryBuilder {
                 reader,
                 is_cumulative: push.reader.exporter.preferences().temporality == TemporalityPreference::Cumulative,
                 exporter: push.exporter,
-                interval: push.reader.interval,
+                interval: push.reader.interval.clamp(SHORTEST, LONGEST),
                 timeout: push.reader.timeout,
                 metrics,
             };
@@ -385,6 +386,11 @@ impl TelemetryBuilder {
         Ok(Telemetry { provider, sdk, configuration, service, gatherers, servers, pushers, exported })
     }
 }
+
+/// The times between two exports that make sense of those that can be written: without a pause there would be nothing
+/// but exports, and a year can be added to a point in time.
+const SHORTEST: Duration = Duration::from_micros(1);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A scrape endpoint to be, with its socket.
 struct Pull {
@@ -411,11 +417,7 @@ fn split(readers: Vec<MetricReader>, configuration: &Configuration) -> Result<(V
                 pulls.push(Pull { reader, listener });
             }
             MetricReader::Periodic(reader) => {
-                let exporter = PushExporter::new(&reader).map_err(|invalid| {
-                    let path = format!("meter_provider.readers[{index}].periodic.exporter.{}", reader.exporter.key());
-                    let path = if invalid.field.is_empty() { path } else { format!("{path}.{}", invalid.field) };
-                    ConfigError { origin: configuration.origin(&path), path, problem: invalid.problem }
-                })?;
+                let exporter = configuration.push_exporter(index, &reader)?;
                 pushes.push(Push { reader, exporter });
             }
         }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use crate::spec::Kind;
 
 /// How many series are kept for each instrument that no view limits, by its kind. What goes beyond is added to one series
-/// with `otel_metric_overflow="true"`. A typed instrument has exactly the series that it can have, whatever stands here.
+/// with `otel_metric_overflow="true"`. At most 1,000,000, because the SDK reserves memory for all of them. A typed instrument has exactly the series that it can have, whatever stands here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CardinalityLimits {
     /// For the kinds that have no limit of their own; `None` is 2,000.

@@ -403,7 +403,7 @@ impl ReaderDefaults {
     }
 
     fn limit(&self, kind: Kind) -> Option<usize> {
-        self.limits.of(kind).map(usize::from)
+        self.limits.of(kind).map(|limit| usize::from(limit).min(MAX_LIMIT))
     }
 
     /// What an instrument becomes that no view matches, if it is not as the SDK has it anyway.
@@ -423,7 +423,7 @@ const EXPONENTIAL_BUCKETS: std::ops::RangeInclusive<u32> = 2..=1_000;
 
 /// The SDK reserves memory for as many series as a limit allows, about 65 bytes for each, when it builds the
 /// instrument.
-const MAX_LIMIT: usize = 1_000_000;
+pub(crate) const MAX_LIMIT: usize = 1_000_000;
 
 /// The meter of the guard's own callback. A view that dropped it would stop every typed counter.
 pub(crate) const DRAIN_SCOPE: &str = "barograph drain";

@@ -95,6 +95,93 @@ fn a_page_of_any_size_needs_less_than_two_megabytes_beyond_what_was_collected() 
     }
 }
 
+/// Refused, told to come later, taken: 10,000 exports, after which there is as much on the heap as after the first
+/// hundred of each.
+#[cfg(feature = "otlp")]
+#[test]
+fn exports_that_fail_and_exports_that_succeed_leave_nothing_behind() {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    use std::time::{Duration, Instant};
+
+    use barograph::config::{MetricReader, OtlpMetricExporter, PeriodicMetricReader, PushMetricExporter};
+
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let status = Arc::new(AtomicU16::new(503));
+    let address = receiver(Arc::clone(&status));
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+
+    let _profiler = dhat::Profiler::builder().testing().build();
+    for (address, answer, counter) in [
+        (nobody, 0, r#"failures_total{exporter="otlp_http",reason="connection""#),
+        (address, 503, r#"failures_total{exporter="otlp_http",reason="unavailable""#),
+        (address, 200, r#"points_total{exporter="otlp_http",outcome="delivered""#),
+    ] {
+        status.store(answer, Ordering::Relaxed);
+        let exporter = PushMetricExporter::OtlpHttp(OtlpMetricExporter::http(&format!("http://{address}")));
+        let reader = PeriodicMetricReader {
+            interval: Duration::from_micros(1),
+            // Too short to wait for a second attempt.
+            timeout: Some(Duration::from_millis(200)),
+            ..PeriodicMetricReader::new(exporter)
+        };
+        let builder = Telemetry::builder("allocations").without_endpoint().without_scope_info();
+        let telemetry = builder.with_reader(MetricReader::Periodic(reader)).start().unwrap();
+        let counted = || -> f64 {
+            let page = telemetry.scrape().unwrap();
+            let line = page.lines().find(|line| line.contains(counter)).unwrap_or("} 0");
+            line.rsplit_once(' ').unwrap().1.parse().unwrap()
+        };
+        let points = if answer == 200 { 30.0 } else { 1.0 };
+        let wait_for = |exports: f64| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while counted() < exports * points {
+                assert!(Instant::now() < deadline, "{} of {exports} exports", counted() / points);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        wait_for(100.0);
+        let before = dhat::HeapStats::get().curr_bytes;
+        wait_for(3_334.0);
+        let after = dhat::HeapStats::get().curr_bytes;
+        assert!(
+            after < before + 100_000,
+            "{before} bytes on the heap, and {after} after 3,234 exports more: {counter}"
+        );
+    }
+}
+
+/// A receiver of HTTP that answers every request with a status.
+#[cfg(feature = "otlp")]
+fn receiver(status: Arc<std::sync::atomic::AtomicU16>) -> std::net::SocketAddr {
+    use std::io::{BufRead, BufReader, Read, Write};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            loop {
+                let (mut line, mut length) = (String::new(), 0);
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                if line.is_empty() || reader.read_exact(&mut vec![0; length]).is_err() {
+                    break;
+                }
+                let status = status.load(std::sync::atomic::Ordering::Relaxed);
+                let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\n\r\n");
+                if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
 /// Reads a page as a connection does, a chunk at a time. Returns its length.
 fn scrape(telemetry: &Telemetry, accept: &str, accept_encoding: &str) -> usize {
     let request = http::Request::get("/metrics").header("accept", accept).header("accept-encoding", accept_encoding);

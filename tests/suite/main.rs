@@ -6,6 +6,8 @@
 
 mod case;
 mod components;
+mod config_conformance;
+mod config_file;
 mod conformance;
 mod differential;
 mod dto;

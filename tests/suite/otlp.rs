@@ -319,8 +319,10 @@ fn the_last_values_arrive_by_shutdown_and_by_drop_though_the_receiver_is_slow() 
     }
 }
 
+/// With reqwest's clients, both of them, and tonic compiled into the same program by a crate that exports too.
 #[test]
 fn it_works_in_every_runtime_and_through_every_end() {
+    let _theirs = opentelemetry_otlp::MetricExporter::builder();
     let runtime = |workers: usize| {
         let mut builder = match workers {
             1 => tokio::runtime::Builder::new_current_thread(),
