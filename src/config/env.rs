@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::model::{
     Compression, ExemplarFilter, HistogramAggregation, MeterProvider, MetricReader, OtlpFileMetricExporter,
-    OtlpHttpEncoding, OtlpMetricExporter, PeriodicMetricReader, PullMetricReader, PushMetricExporter,
+    OtlpHttpEncoding, OtlpMetricExporter, PeriodicMetricReader, PullMetricReader, PushMetricExporter, ResourceDetector,
     TemporalityPreference,
 };
 use super::{Configuration, ConsoleMetricExporter, Preferences};
@@ -39,7 +39,13 @@ pub(crate) fn read(
     let mut env = Environment { variable, result: Configuration::default() };
     for name in ["OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"] {
         if let Some(path) = env.get(name) {
-            return file(name, &path, variable);
+            let mut configuration = file(name, &path, variable)?;
+            let detectors = &configuration.config.resource.detection.detectors;
+            // What a detector will find wins over the program's own name for itself.
+            if !(detectors.contains(&ResourceDetector::Service) && variable("OTEL_SERVICE_NAME").is_some()) {
+                configuration.or_service_name(fallback.service_name.as_deref());
+            }
+            return Ok(configuration);
         }
     }
     env.result.config.disabled = env.boolean("OTEL_SDK_DISABLED", "disabled").unwrap_or(false);
@@ -106,6 +112,19 @@ fn file(name: &str, _: &str, _: &dyn Fn(&str) -> Option<String>) -> Result<Confi
         problem: "files are not part of this program: add the feature `config-file` to barograph, or unset it"
             .to_owned(),
     })
+}
+
+impl Configuration {
+    /// The program's own name for itself, if nobody has said another.
+    fn or_service_name(&mut self, name: Option<&str>) {
+        let attributes = &self.config.resource.attributes;
+        if let Some(name) = name
+            && !attributes.iter().any(|attribute| attribute.key.as_str() == "service.name")
+        {
+            self.config.resource.set(KeyValue::new("service.name", name.to_owned()));
+            self.set_by_code("resource.attributes.service.name");
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,13 +227,7 @@ impl Environment<'_> {
             self.set("resource.attributes.service.name", "OTEL_SERVICE_NAME");
             self.result.config.resource.set(KeyValue::new("service.name", name));
         }
-        let attributes = &self.result.config.resource.attributes;
-        if let Some(name) = fallback_name
-            && !attributes.iter().any(|attribute| attribute.key.as_str() == "service.name")
-        {
-            self.result.config.resource.set(KeyValue::new("service.name", name.to_owned()));
-            self.result.set_by_code("resource.attributes.service.name");
-        }
+        self.result.or_service_name(fallback_name);
     }
 
     /// The exporters of a list, each once; `None` if there is no list, or nothing in it is known.
@@ -639,6 +652,27 @@ mod tests {
                 "exporter.otlp_http.headers: api-key=*** (OTEL_EXPORTER_OTLP_METRICS_HEADERS)",
             ]
         );
+    }
+
+    #[cfg(feature = "config-file")]
+    #[test]
+    fn a_file_is_all_that_counts_but_for_what_it_refers_to_and_the_programs_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("otel.yaml");
+        let file = "file_format: \"1.1\"\nresource:\n  attributes: [{name: a, value: \"${A}\"}]\n";
+        std::fs::write(&path, file).unwrap();
+        let configuration = from(&[
+            ("OTEL_CONFIG_FILE", path.to_str().unwrap()),
+            ("A", "1"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "b=2"),
+            ("OTEL_SERVICE_NAME", "ignored"),
+            ("OTEL_SDK_DISABLED", "true"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+        ]);
+        let config = configuration.config;
+        assert_eq!(config.resource.attributes, [KeyValue::new("a", "1"), KeyValue::new("service.name", "fallback")]);
+        assert!(!config.disabled && config.meter_provider.is_none());
+        assert!(configuration.warnings.is_empty());
     }
 
     #[cfg(not(feature = "config-file"))]

@@ -99,8 +99,14 @@ impl Configuration {
         file::read(path.as_ref(), &variable)
     }
 
+    /// Who made this setting. What code gives as a whole, a reader or all of it, was made by code in each of its parts.
     pub(crate) fn origin(&self, path: &str) -> Origin {
-        self.origins.get(path).cloned().unwrap_or_default()
+        if let Some(origin) = self.origins.get(path) {
+            return origin.clone();
+        }
+        let ends = path.match_indices(['.', '[']).map(|(end, _)| end).chain([0]);
+        let is_by_code = ends.map(|end| &path[..end]).any(|part| self.origins.get(part) == Some(&Origin::Code));
+        if is_by_code { Origin::Code } else { Origin::Default }
     }
 
     pub(crate) fn set_by_code(&mut self, path: impl Into<String>) {
@@ -110,7 +116,9 @@ impl Configuration {
 
 impl From<Config> for Configuration {
     fn from(config: Config) -> Self {
-        Self { config, ..Self::default() }
+        let mut configuration = Self { config, ..Self::default() };
+        configuration.set_by_code("");
+        configuration
     }
 }
 

@@ -18,7 +18,7 @@ use crate::exposition::TranslationStrategy;
 /// use barograph::config::{Config, Configuration};
 ///
 /// let settings = Configuration::from(Config::default()).settings();
-/// assert_eq!(settings[0].to_string(), "disabled: false (default)");
+/// assert_eq!(settings[0].to_string(), "disabled: false (code)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {

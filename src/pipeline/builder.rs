@@ -15,8 +15,8 @@ use prometheus::Registry;
 
 use super::Telemetry;
 use crate::config::{
-    self, Configuration, Fallback, HistogramAggregation, IncludeExclude, MeterProvider, MetricReader,
-    PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader, TemporalityPreference,
+    self, Configuration, Fallback, HistogramAggregation, IncludeExclude, MetricReader, PeriodicMetricReader,
+    Preferences, PrometheusMetricExporter, PullMetricReader, TemporalityPreference,
 };
 use crate::error::{ConfigError, StartError};
 use crate::exporter::{
@@ -116,10 +116,6 @@ impl TelemetryBuilder {
         self
     }
 
-    fn change_provider(self, change: impl FnOnce(&mut MeterProvider) + Send + 'static) -> Self {
-        self.change(|configuration| change(configuration.config.meter_provider.get_or_insert_default()))
-    }
-
     /// Changes every scrape endpoint, and keeps in mind that code has said so.
     fn change_prometheus(
         self,
@@ -129,8 +125,8 @@ impl TelemetryBuilder {
         self.change(move |configuration| change_prometheus(configuration, &[field], change))
     }
 
-    /// The service's name where the environment has none. Without one it is `unknown_service` with the program's name.
-    /// Says nothing where the pipeline does not come from the environment.
+    /// The service's name where neither the environment nor its file has one. Without one it is `unknown_service` with the
+    /// program's name. Says nothing where the pipeline does not come from the environment.
     pub fn or_service_name(mut self, name: impl Into<String>) -> Self {
         if let Base::Environment(fallback) = &mut self.base {
             fallback.service_name = Some(name.into());
@@ -166,7 +162,12 @@ impl TelemetryBuilder {
     ///     .with_reader(MetricReader::periodic(PushMetricExporter::OtlpHttp(otlp)));
     /// ```
     pub fn with_reader(self, reader: MetricReader) -> Self {
-        self.change_provider(|provider| provider.readers.push(reader))
+        self.change(|configuration| {
+            let readers = &mut configuration.config.meter_provider.get_or_insert_default().readers;
+            let path = format!("meter_provider.readers[{}]", readers.len());
+            readers.push(reader);
+            configuration.set_by_code(path);
+        })
     }
 
     /// Adds attributes to the resource. They win over those of the environment and of files.

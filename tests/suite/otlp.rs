@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -258,6 +258,72 @@ fn a_dead_receiver_blocks_nobody() {
     }
     assert_eq!(find(&telemetry.scrape().unwrap(), "worker_jobs_total"), Some(1_000.0));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+/// What was logged, in the words of the events.
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Logs;
+
+impl tracing::Subscriber for Logs {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("barograph")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        LOGGED.lock().unwrap().push(format!("{} {}", event.metadata().level(), text.0));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn what_was_resolved_and_that_nothing_arrives_is_logged_once_and_no_secret() {
+    // The threads that push log as well.
+    let _ = tracing::subscriber::set_global_default(Logs);
+    let (address, url) = nobody();
+    let exporter = OtlpMetricExporter {
+        headers: vec![("api-key".to_owned(), "s3cr3t".to_owned())],
+        ..exporter(Protocol::Protobuf, &url)
+    };
+    let reader = PeriodicMetricReader {
+        interval: Duration::from_millis(1),
+        timeout: Some(Duration::from_millis(50)),
+        ..reader(Protocol::Protobuf, exporter)
+    };
+    let telemetry = pushing(reader);
+    telemetry.meter("m").counter(&JOBS).add(1, ());
+    wait_until("many exports have failed", || failures(&telemetry.scrape().unwrap(), "otlp_http", "connection") > 20.0);
+    let logged =
+        || -> Vec<String> { LOGGED.lock().unwrap().iter().filter(|line| line.contains(&url)).cloned().collect() };
+    let resolved = format!("endpoint: {url}/v1/metrics (code)");
+    let failed = format!("WARN metrics could not be pushed to {url}/v1/metrics: cannot connect: ");
+    let lines = logged();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("INFO the metrics pipeline runs: ") && lines[0].contains(&resolved), "{lines:?}");
+    assert!(lines[1].starts_with(&failed), "{lines:?}");
+    let _receiver = Receiver::start_at(address, None);
+    wait_until("that it succeeds is logged", || logged().len() == 3);
+    assert_eq!(logged()[2], format!("INFO metrics are pushed to {url}/v1/metrics again"));
+    assert!(!LOGGED.lock().unwrap().iter().any(|line| line.contains("s3cr3t")));
 }
 
 #[test]
