@@ -9,10 +9,13 @@ mod formats;
 mod hostile;
 mod native;
 mod otlp;
+mod parity;
 mod parser;
 mod platform;
 mod process;
 mod prometheus;
+mod protocols;
+mod pushed;
 mod query;
 mod request;
 

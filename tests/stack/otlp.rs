@@ -165,7 +165,9 @@ fn a_collector_with_tls_takes_only_clients_that_know_its_authority_or_are_known_
     let ours = Certificates::write(&directory.path().join("ours"));
     let others = Certificates::write(&directory.path().join("others"));
     let body = export().to_string();
-    let collector = |name: &str, tls| Collector::start(&bin, &directory.path().join(name), &Options { tls: Some(tls) });
+    let collector = |name: &str, tls| {
+        Collector::start(&bin, &directory.path().join(name), &Options { tls: Some(tls), ..Options::default() })
+    };
 
     let open = collector("open", ours.server_tls());
     for host in ["localhost", "127.0.0.1"] {

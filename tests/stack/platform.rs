@@ -27,7 +27,13 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts the platform on a port that the system chooses; it ends by itself after `lifetime`.
     pub(crate) fn start(summary: &Path, lifetime: Duration) -> Self {
+        Self::start_with(summary, lifetime, &[])
+    }
+
+    /// Starts it like [`start`](Self::start), with these environment variables.
+    pub(crate) fn start_with(summary: &Path, lifetime: Duration, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary())
+            .envs(environment.iter().copied())
             .args(["--port", "0", "--for", &format!("{}s", lifetime.as_secs()), "--json-summary"])
             .arg(summary)
             .stdout(Stdio::piped())

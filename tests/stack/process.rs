@@ -145,6 +145,17 @@ impl Server {
         })
     }
 
+    /// Waits until it ends by itself; how it ended, none if it had to be killed, and its log.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let code = wait_or_kill(&mut self.child, PROCESS_DEADLINE).expect("a child can be waited for");
+        (code, self.log())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read(&self.log_path).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }

@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 use crate::process::{self, Server, poll, run};
 pub(crate) use crate::query::Sample;
 use crate::query::{QUERY_POLL, Queries, text};
-use crate::request::{Response, get};
+use crate::request::{Response, get, post};
 
 /// The directory that holds Prometheus and promtool; without one says that the test is skipped.
 ///
@@ -79,6 +79,7 @@ impl From<&(&str, SocketAddr)> for Job {
 #[must_use = "Prometheus ends when this is dropped"]
 pub(crate) struct Prometheus {
     queries: Queries,
+    config_path: PathBuf,
     _server: Server,
 }
 
@@ -100,21 +101,23 @@ impl Prometheus {
         Self::launch(bin, dir, jobs, scrape_interval, &features)
     }
 
-    /// Starts Prometheus without anything to scrape: it takes what is written to [its URL](Self::write_url).
+    /// Starts Prometheus without anything to scrape: it takes what is written to [its URL](Self::write_url), and can be
+    /// told [what to scrape](Self::scrape_from_now) later.
     #[track_caller]
     pub(crate) fn start_receiving(bin: &Path, dir: &Path) -> Self {
-        Self::launch(bin, dir, &[], "1s", &["--web.enable-remote-write-receiver".to_owned()])
+        let arguments = ["--web.enable-remote-write-receiver", "--web.enable-lifecycle"];
+        Self::launch(bin, dir, &[], "1s", &arguments.map(str::to_owned))
     }
 
     #[track_caller]
     fn launch(bin: &Path, dir: &Path, jobs: &[Job], scrape_interval: &str, arguments: &[String]) -> Self {
         fs::create_dir_all(dir).expect("the directory for Prometheus can be made");
         let config_path = dir.join("prometheus.yml");
-        fs::write(&config_path, configuration(jobs, scrape_interval)).expect("prometheus.yml can be written");
+        write_configuration(&config_path, jobs, scrape_interval);
         let mut command = Command::new(bin.join("prometheus"));
         command
             .arg("--config.file")
-            .arg(config_path)
+            .arg(&config_path)
             .arg("--storage.tsdb.path")
             .arg(dir.join("data"))
             // The system chooses a free port and Prometheus logs it. A port chosen here could be taken by then.
@@ -129,7 +132,18 @@ impl Prometheus {
                 Err(error) => Err(format!("/-/ready: {error}")),
             }
         });
-        Self { queries: Queries { address }, _server: server }
+        Self { queries: Queries { address }, config_path, _server: server }
+    }
+
+    /// Has a Prometheus that [receives](Self::start_receiving) scrape these as well. The first scrape comes about 5 s later.
+    #[track_caller]
+    pub(crate) fn scrape_from_now(&self, jobs: &[Job], scrape_interval: &str) {
+        write_configuration(&self.config_path, jobs, scrape_interval);
+        match post(self.queries.address, "/-/reload", "", b"") {
+            Ok(Response { status: 200, .. }) => {}
+            Ok(response) => panic!("/-/reload answered {}: {}", response.status, response.text()),
+            Err(error) => panic!("/-/reload: {error}"),
+        }
     }
 
     /// Where others write samples to, if it [receives](Self::start_receiving) them.
@@ -196,6 +210,10 @@ pub(crate) fn page(address: SocketAddr, accept: &str) -> Vec<u8> {
 fn listening_address(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains(r#"msg="Listening on""#))?;
     line.split_whitespace().find_map(|field| field.strip_prefix("address="))?.parse().ok()
+}
+
+fn write_configuration(path: &Path, jobs: &[Job], scrape_interval: &str) {
+    fs::write(path, configuration(jobs, scrape_interval)).expect("prometheus.yml can be written");
 }
 
 /// The text of prometheus.yml. It is JSON, which is YAML too and whose writer knows how to quote.

@@ -5,6 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod case;
+#[cfg(feature = "otlp")]
+#[path = "../stack/otlp/certificates.rs"]
+mod certificates;
 mod components;
 mod config_conformance;
 mod config_file;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Certificates;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
@@ -94,7 +96,7 @@ impl Receiver {
     }
 
     pub(crate) fn start_with_tls(certificates: &Certificates, asks_for_client: bool) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), Some(certificates.acceptor(asks_for_client)))
+        Self::start_at(([127, 0, 0, 1], 0).into(), Some(acceptor(certificates, asks_for_client)))
     }
 
     pub(crate) fn start_at(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
@@ -281,59 +283,25 @@ fn grpc_reply(reply: &Reply) -> Response<BoxBody<Bytes, Infallible>> {
     Response::builder().header("content-type", "application/grpc").body(body.boxed()).unwrap()
 }
 
-/// A CA, a certificate for localhost, and one for a client, for one test.
-#[derive(Debug)]
-pub(crate) struct Certificates {
-    folder: tempfile::TempDir,
-}
-
-impl Certificates {
-    pub(crate) fn new() -> Self {
-        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-
-        let folder = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "test authority");
-        std::fs::write(folder.path().join("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(authority, key);
-        for (name, hosts) in [("server", vec!["localhost".to_owned(), "127.0.0.1".to_owned()]), ("client", Vec::new())]
-        {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(hosts).unwrap();
-            params.distinguished_name.push(DnType::CommonName, name);
-            let certificate = params.signed_by(&key, &issuer).unwrap();
-            std::fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
-            std::fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
-        }
-        Self { folder }
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn acceptor(&self, asks_for_client: bool) -> TlsAcceptor {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certificates = |path: &Path| -> Vec<CertificateDer<'static>> {
-            CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
-        };
-        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = if asks_for_client {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.add_parsable_certificates(certificates(&self.path("ca.pem")));
-            let verifier =
-                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-            builder.with_client_cert_verifier(verifier)
-        } else {
-            builder.with_no_client_auth()
-        };
-        let key = PrivateKeyDer::from_pem_file(self.path("server.key")).unwrap();
-        let mut config = builder.with_single_cert(certificates(&self.path("server.pem")), key).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
-    }
+fn acceptor(certificates: &Certificates, asks_for_client: bool) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let read = |path: &Path| -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
+    };
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = if asks_for_client {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(read(&certificates.authority));
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let key = PrivateKeyDer::from_pem_file(&certificates.server_key).unwrap();
+    let mut config = builder.with_single_cert(read(&certificates.server), key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -11,6 +12,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{Invalid, Reason};
 use crate::config::Tls;
@@ -133,7 +136,14 @@ pub(super) struct Client {
 }
 
 #[derive(Debug)]
-enum Connection {
+struct Connection {
+    sender: Sender,
+    /// What keeps it going. When the connection breaks, this knows why, and the sender no more than that it did.
+    driver: JoinHandle<Result<(), hyper::Error>>,
+}
+
+#[derive(Debug)]
+enum Sender {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
@@ -181,12 +191,14 @@ impl Client {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let answer = match &mut connection {
-            Connection::Http1(sender) => sender.send_request(request).await,
-            Connection::Http2(sender) => sender.send_request(request).await,
+        let answer = match &mut connection.sender {
+            Sender::Http1(sender) => sender.send_request(request).await,
+            Sender::Http2(sender) => sender.send_request(request).await,
         };
-        let answer = answer
-            .map_err(|error| NoAnswer::new(Reason::Connection, "the connection ended before an answer came", &error))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(connection.broken(error).await),
+        };
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -212,24 +224,36 @@ impl Client {
     {
         let failed = |error: hyper::Error| NoAnswer::new(Reason::Connection, "no HTTP connection", &error);
         // The driver ends with the connection, or with this thread's reactor.
-        if self.is_http2 {
+        Ok(if self.is_http2 {
             let (sender, driver) =
                 http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(failed)?;
-            tokio::spawn(driver);
-            Ok(Connection::Http2(sender))
+            Connection { sender: Sender::Http2(sender), driver: tokio::spawn(driver) }
         } else {
             let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-            tokio::spawn(driver);
-            Ok(Connection::Http1(sender))
-        }
+            Connection { sender: Sender::Http1(sender), driver: tokio::spawn(driver) }
+        })
     }
 }
 
+/// How long a driver may take to end with the connection that it drives.
+const DRIVER_ENDS: Duration = Duration::from_millis(50);
+
 impl Connection {
+    /// Why it broke.
+    async fn broken(self, error: hyper::Error) -> NoAnswer {
+        let driver = timeout(DRIVER_ENDS, self.driver).await;
+        let error = if let Ok(Ok(Err(error))) = driver { error } else { error };
+        let failed = NoAnswer::new(Reason::Connection, "the connection ended before an answer came", &error);
+        // A server of TLS 1.3 refuses our certificate only once we have begun to speak, and then nothing but these words of
+        // its alert is left of the reason.
+        let is_alert = failed.message.contains("received fatal alert");
+        NoAnswer { reason: if is_alert { Reason::Tls } else { Reason::Connection }, ..failed }
+    }
+
     fn is_closed(&self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.is_closed(),
-            Self::Http2(sender) => sender.is_closed(),
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
         }
     }
 }

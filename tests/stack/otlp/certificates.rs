@@ -8,8 +8,6 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::collector::ServerTls;
-
 /// The paths of the certificates and keys, all in PEM.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificates {
@@ -46,16 +44,6 @@ impl Certificates {
         let (server, server_key) = signed("server", &["localhost", "127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth);
         let (client, client_key) = signed("client", &[], ExtendedKeyUsagePurpose::ClientAuth);
         Self { authority: write("authority.pem", authority.pem()), server, server_key, client, client_key }
-    }
-
-    /// For a server that proves who it is.
-    pub(crate) fn server_tls(&self) -> ServerTls {
-        ServerTls { certificate: self.server.clone(), key: self.server_key.clone(), client_authority: None }
-    }
-
-    /// For a server that asks its clients for proof as well.
-    pub(crate) fn mutual_tls(&self) -> ServerTls {
-        ServerTls { client_authority: Some(self.authority.clone()), ..self.server_tls() }
     }
 }
 

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::certificates::Certificates;
 use super::sink::{Received, Sink};
 use crate::process::{self, Server};
 
@@ -27,6 +28,10 @@ pub(crate) struct ServerTls {
 pub(crate) struct Options {
     /// Of both receivers. Defaults to none.
     pub(crate) tls: Option<ServerTls>,
+    /// Who gets what it understood besides the sink, as protobuf: URLs. It answers when all of them have.
+    pub(crate) forward_to: Vec<String>,
+    /// Where it listens, for gRPC and for HTTP: where one listened that is gone. Defaults to what the system chooses.
+    pub(crate) addresses: Option<[SocketAddr; 2]>,
 }
 
 /// A running collector and its sink. Both end when this is dropped, and a test that panics shows the end of the log.
@@ -100,28 +105,52 @@ impl Collector {
 
 fn configuration(sink: &Sink, options: &Options) -> Value {
     // The system chooses a free port and the collector logs it. A port chosen here could be taken by then.
-    let mut receiver = json!({ "endpoint": "127.0.0.1:0" });
+    let [grpc, http] = options.addresses.unwrap_or([SocketAddr::from(([127, 0, 0, 1], 0)); 2]);
+    let mut receiver = json!({});
     if let Some(ServerTls { certificate, key, client_authority }) = &options.tls {
         receiver["tls"] = json!({ "cert_file": certificate, "key_file": key });
         if let Some(authority) = client_authority {
             receiver["tls"]["client_ca_file"] = json!(authority);
         }
     }
+    let at = |address: SocketAddr| {
+        let mut receiver = receiver.clone();
+        receiver["endpoint"] = json!(address);
+        receiver
+    };
+    let exporter = |url: &str, encoding: &str| {
+        json!({
+            "metrics_endpoint": url,
+            "encoding": encoding,
+            "compression": "none",
+            // The client hears what the sink answers.
+            "sending_queue": { "enabled": false },
+            "retry_on_failure": { "enabled": false },
+        })
+    };
+    let mut exporters = json!({ "otlp_http": exporter(&sink.url(), "json") });
+    for (number, url) in options.forward_to.iter().enumerate() {
+        exporters[format!("otlp_http/{number}")] = exporter(url, "proto");
+    }
+    let all: Vec<&String> = exporters.as_object().into_iter().flatten().map(|(name, _)| name).collect();
     json!({
-        "receivers": { "otlp": { "protocols": { "grpc": receiver, "http": receiver } } },
-        "exporters": {
-            "otlp_http": {
-                "metrics_endpoint": sink.url(),
-                "encoding": "json",
-                "compression": "none",
-                // The client hears what the sink answers.
-                "sending_queue": { "enabled": false },
-                "retry_on_failure": { "enabled": false },
-            },
-        },
+        "receivers": { "otlp": { "protocols": { "grpc": at(grpc), "http": at(http) } } },
+        "exporters": exporters,
         "service": {
             "telemetry": { "metrics": { "level": "none" }, "logs": { "encoding": "json", "disable_stacktrace": true } },
-            "pipelines": { "metrics": { "receivers": ["otlp"], "exporters": ["otlp_http"] } },
+            "pipelines": { "metrics": { "receivers": ["otlp"], "exporters": all } },
         },
     })
+}
+
+impl Certificates {
+    /// For a server that proves who it is.
+    pub(crate) fn server_tls(&self) -> ServerTls {
+        ServerTls { certificate: self.server.clone(), key: self.server_key.clone(), client_authority: None }
+    }
+
+    /// For a server that asks its clients for proof as well.
+    pub(crate) fn mutual_tls(&self) -> ServerTls {
+        ServerTls { client_authority: Some(self.authority.clone()), ..self.server_tls() }
+    }
 }
