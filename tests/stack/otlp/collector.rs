@@ -28,8 +28,6 @@ pub(crate) struct ServerTls {
 pub(crate) struct Options {
     /// Of both receivers. Defaults to none.
     pub(crate) tls: Option<ServerTls>,
-    /// Who gets what it understood besides the sink, as protobuf: URLs. It answers when all of them have.
-    pub(crate) forward_to: Vec<String>,
     /// Where it listens, for gRPC and for HTTP: where one listened that is gone. Defaults to what the system chooses.
     pub(crate) addresses: Option<[SocketAddr; 2]>,
 }
@@ -118,27 +116,20 @@ fn configuration(sink: &Sink, options: &Options) -> Value {
         receiver["endpoint"] = json!(address);
         receiver
     };
-    let exporter = |url: &str, encoding: &str| {
-        json!({
-            "metrics_endpoint": url,
-            "encoding": encoding,
-            "compression": "none",
-            // The client hears what the sink answers.
-            "sending_queue": { "enabled": false },
-            "retry_on_failure": { "enabled": false },
-        })
-    };
-    let mut exporters = json!({ "otlp_http": exporter(&sink.url(), "json") });
-    for (number, url) in options.forward_to.iter().enumerate() {
-        exporters[format!("otlp_http/{number}")] = exporter(url, "proto");
-    }
-    let all: Vec<&String> = exporters.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+    let exporter = json!({
+        "metrics_endpoint": sink.url(),
+        "encoding": "json",
+        "compression": "none",
+        // The client hears what the sink answers.
+        "sending_queue": { "enabled": false },
+        "retry_on_failure": { "enabled": false },
+    });
     json!({
         "receivers": { "otlp": { "protocols": { "grpc": at(grpc), "http": at(http) } } },
-        "exporters": exporters,
+        "exporters": { "otlp_http": exporter },
         "service": {
             "telemetry": { "metrics": { "level": "none" }, "logs": { "encoding": "json", "disable_stacktrace": true } },
-            "pipelines": { "metrics": { "receivers": ["otlp"], "exporters": all } },
+            "pipelines": { "metrics": { "receivers": ["otlp"], "exporters": ["otlp_http"] } },
         },
     })
 }
