@@ -91,9 +91,8 @@ pub(crate) fn read_resource(variable: &dyn Fn(&str) -> Option<String>, service_n
     env.result
 }
 
-#[cfg(feature = "config-file")]
 fn file(name: &str, path: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Configuration, ConfigError> {
-    let mut read = super::file::read(std::path::Path::new(path), variable).map_err(|error| match error.origin {
+    let mut read = super::read_file(std::path::Path::new(path), variable).map_err(|error| match error.origin {
         // The file itself: say who named it.
         Origin::Default => ConfigError { origin: Origin::Environment(name.to_owned()), ..error },
         _ => error,
@@ -102,16 +101,6 @@ fn file(name: &str, path: &str, variable: &dyn Fn(&str) -> Option<String>) -> Re
         read.warnings.push(format!("{name} is deprecated: set OTEL_CONFIG_FILE instead"));
     }
     Ok(read)
-}
-
-#[cfg(not(feature = "config-file"))]
-fn file(name: &str, _: &str, _: &dyn Fn(&str) -> Option<String>) -> Result<Configuration, ConfigError> {
-    Err(ConfigError {
-        origin: Origin::Environment(name.to_owned()),
-        path: String::new(),
-        problem: "files are not part of this program: add the feature `config-file` to barograph, or unset it"
-            .to_owned(),
-    })
 }
 
 impl Configuration {
@@ -683,7 +672,7 @@ mod tests {
         let error = read(&variable, &fallback).unwrap_err().to_string();
         assert_eq!(
             error,
-            "OTEL_CONFIG_FILE: files are not part of this program: add the feature `config-file` to barograph, or unset it"
+            "OTEL_CONFIG_FILE: cannot read otel.yaml, this program has no files: add the feature `config-file` to barograph"
         );
     }
 }

@@ -47,6 +47,7 @@ mod model;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use opentelemetry::KeyValue;
 
@@ -56,6 +57,8 @@ use crate::view::Pattern;
 
 pub use crate::view::CardinalityLimits;
 pub(crate) use env::Fallback;
+#[cfg(feature = "config-file")]
+use file::read as read_file;
 #[cfg(feature = "otlp")]
 pub(crate) use model::without_password;
 pub use model::{
@@ -93,10 +96,10 @@ impl Configuration {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is no YAML, or says what the schema does not allow: the error names the line.
-    #[cfg(feature = "config-file")]
-    pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self, ConfigError> {
-        file::read(path.as_ref(), &variable)
+    /// When the file cannot be read, is no YAML, or says what the schema does not allow: the error names the line. Always
+    /// without the feature `config-file`.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        read_file(path.as_ref(), &variable)
     }
 
     /// Who made this setting. What code gives as a whole, a reader or all of it, was made by code in each of its parts.
@@ -126,6 +129,13 @@ impl From<Config> for Configuration {
 pub(crate) fn variable(name: &str) -> Option<String> {
     // What is no UTF-8 is shown in the warning or error that follows, as far as it can be.
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+#[cfg(not(feature = "config-file"))]
+fn read_file(path: &Path, _: &dyn Fn(&str) -> Option<String>) -> Result<Configuration, ConfigError> {
+    let path = path.display();
+    let problem = format!("cannot read {path}, this program has no files: add the feature `config-file` to barograph");
+    Err(ConfigError { origin: Origin::Default, path: String::new(), problem })
 }
 
 /// The configuration of a program that says itself who is measured.
