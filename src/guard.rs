@@ -53,6 +53,10 @@ pub(crate) struct EnabledMeters {
 }
 
 impl EnabledMeters {
+    fn is_all(&self) -> bool {
+        self.default && self.rules.iter().all(|(_, enabled)| *enabled)
+    }
+
     fn contains(&self, name: &str) -> bool {
         self.rules.iter().find(|(pattern, _)| pattern.matches(name)).map_or(self.default, |(_, enabled)| *enabled)
     }
@@ -83,7 +87,8 @@ impl GuardedMeterProvider {
             sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(move |_| drained.drain()).build()
         });
         let callbacks = Mutex::new(HashMap::new());
-        let shared = Shared { enabled, catalogue: Catalogue::new(views, scraped), self_metrics, callbacks, cells };
+        let catalogue = Catalogue::new(views, scraped, enabled.is_all());
+        let shared = Shared { enabled, catalogue, self_metrics, callbacks, cells };
         Self { sdk, shared: Arc::new(shared) }
     }
 
@@ -344,6 +349,7 @@ macro_rules! synchronous {
 macro_rules! observable {
     ($method:ident, $handle:ident<$number:ty>, $kind:ident) => {
         fn $method(&self, builder: AsyncInstrumentBuilder<'_, $handle<$number>, $number>) -> $handle<$number> {
+            const IS_SUM: bool = !matches!(Kind::$kind, Kind::ObservableGauge);
             let instrument = self.instrument(
                 Kind::$kind,
                 stringify!($number),
@@ -365,7 +371,7 @@ macro_rules! observable {
                         None => inner.with_callback(move |observer| list.observe(observer)).build(),
                         Some(filter) => inner
                             .with_callback(move |observer| {
-                                list.observe(&FilteredObserver { filter: &filter, observer })
+                                FilteredObserver::run(&filter, observer, IS_SUM, |observer| list.observe(observer));
                             })
                             .build(),
                     };

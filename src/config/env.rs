@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::model::{
     Compression, ExemplarFilter, HistogramAggregation, MeterProvider, MetricReader, OtlpFileMetricExporter,
     OtlpHttpEncoding, OtlpMetricExporter, PeriodicMetricReader, PullMetricReader, PushMetricExporter, ResourceDetector,
-    TemporalityPreference,
+    TemporalityPreference, metrics_url,
 };
 use super::{Configuration, ConsoleMetricExporter, Preferences};
 use crate::error::{ConfigError, Origin};
@@ -24,6 +24,9 @@ pub(crate) struct Fallback {
     /// As `OTEL_METRICS_EXPORTER` writes them.
     pub(crate) exporters: String,
 }
+
+/// Who names the exporters where no variable does.
+const FALLBACK: &str = "or_exporters";
 
 /// Looks variables up, and keeps what there is to say about them.
 struct Environment<'a> {
@@ -52,7 +55,7 @@ pub(crate) fn read(
     env.resource(fallback.service_name.as_deref());
     let mut exporters = env.exporters("OTEL_METRICS_EXPORTER", env.get("OTEL_METRICS_EXPORTER"));
     if exporters.is_none() {
-        exporters = env.exporters("", Some(fallback.exporters.clone()));
+        exporters = env.exporters(FALLBACK, Some(fallback.exporters.clone()));
     }
     let mut readers = Vec::new();
     for exporter in exporters.unwrap_or_default() {
@@ -130,11 +133,13 @@ impl Environment<'_> {
         (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The variable of OTLP: that of metrics, or else that of all signals.
-    fn otlp(&self, name: &str) -> Option<(String, String)> {
+    /// What a variable of OTLP says: that of metrics, or else that of all signals. `parse` gets its name and value; what it
+    /// cannot read is as if it were not set.
+    fn otlp<T>(&mut self, name: &str, parse: impl Fn(&mut Self, &str, String) -> Option<T>) -> Option<T> {
         ["OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_"].iter().find_map(|prefix| {
             let name = format!("{prefix}{name}");
-            self.get(&name).map(|value| (name, value))
+            let value = self.get(&name)?;
+            parse(self, &name, value)
         })
     }
 
@@ -147,7 +152,8 @@ impl Environment<'_> {
     }
 
     fn set(&mut self, path: &str, variable: &str) {
-        if !variable.is_empty() {
+        // Its settings have defaults that nobody chose, so not even code is their origin.
+        if variable != FALLBACK {
             self.result.origins.insert(path.to_owned(), Origin::Environment(variable.to_owned()));
         }
     }
@@ -159,7 +165,10 @@ impl Environment<'_> {
                 self.set(path, name);
                 Some(true)
             }
-            "false" => Some(false),
+            "false" => {
+                self.set(path, name);
+                Some(false)
+            }
             _ => {
                 self.warn(format!("{name} is taken as false: {value:?} is neither true nor false"));
                 Some(false)
@@ -257,17 +266,16 @@ impl Environment<'_> {
                 let preferences = self.preferences(&format!("{path}.periodic.exporter.otlp_file/development"));
                 PushMetricExporter::OtlpFile(OtlpFileMetricExporter { path: None, preferences })
             }
-            Exporter::Console => {
-                let preferences = self.preferences(&format!("{path}.periodic.exporter.console"));
-                PushMetricExporter::Console(ConsoleMetricExporter { preferences })
-            }
+            // The preferences of the environment are for OTLP.
+            Exporter::Console => PushMetricExporter::Console(ConsoleMetricExporter::default()),
         };
         let mut reader = PeriodicMetricReader::new(exporter);
         if let Some(value) = self.get("OTEL_METRIC_EXPORT_INTERVAL") {
             let (name, path) = ("OTEL_METRIC_EXPORT_INTERVAL", format!("{path}.periodic.interval"));
-            match self.milliseconds(name, &value, &path) {
-                Some(Duration::ZERO) => self.ignore(name, &value, "a time between two exports"),
-                interval => reader.interval = interval.unwrap_or(reader.interval),
+            if value.parse() == Ok(0) {
+                self.ignore(name, &value, "a time between two exports");
+            } else {
+                reader.interval = self.milliseconds(name, &value, &path).unwrap_or(reader.interval);
             }
         }
         if let Some(value) = self.get("OTEL_METRIC_EXPORT_TIMEOUT") {
@@ -300,13 +308,13 @@ impl Environment<'_> {
 
     fn otlp_exporter(&mut self, path: &str) -> PushMetricExporter {
         let (http, grpc) = (format!("{path}.otlp_http"), format!("{path}.otlp_grpc"));
-        let protocol = self.otlp("PROTOCOL").and_then(|(name, value)| {
+        let protocol = self.otlp("PROTOCOL", |env, name, value| {
             let protocols = [("grpc", "grpc"), ("http/protobuf", "http/protobuf"), ("http/json", "http/json")];
             let path = match value.to_ascii_lowercase().as_str() {
                 "grpc" => path.to_owned(),
                 _ => format!("{http}.encoding"),
             };
-            self.chosen(&name, &path, &value, &protocols)
+            env.chosen(name, &path, &value, &protocols)
         });
         let is_grpc = protocol == Some("grpc");
         let path = if is_grpc { grpc } else { http };
@@ -318,49 +326,48 @@ impl Environment<'_> {
         if protocol == Some("http/json") {
             exporter.encoding = OtlpHttpEncoding::Json;
         }
-        if let Some((name, endpoint)) = self.otlp("ENDPOINT") {
-            self.set(&format!("{path}.endpoint"), &name);
-            exporter.endpoint = if is_grpc || name.contains("_METRICS_") {
-                endpoint
-            } else {
-                format!("{}/v1/metrics", endpoint.trim_end_matches('/'))
-            };
+        let text = |setting: String| {
+            move |env: &mut Self, name: &str, value: String| {
+                env.set(&setting, name);
+                Some((name.to_owned(), value))
+            }
+        };
+        if let Some((name, endpoint)) = self.otlp("ENDPOINT", text(format!("{path}.endpoint"))) {
+            let is_whole = is_grpc || name.contains("_METRICS_");
+            exporter.endpoint = if is_whole { endpoint } else { metrics_url(&endpoint) };
         }
         for (name, field, file) in [
             ("CERTIFICATE", "ca_file", &mut exporter.tls.ca_file),
             ("CLIENT_KEY", "key_file", &mut exporter.tls.key_file),
             ("CLIENT_CERTIFICATE", "cert_file", &mut exporter.tls.cert_file),
         ] {
-            if let Some((name, value)) = self.otlp(name) {
-                self.set(&format!("{path}.tls.{field}"), &name);
-                *file = Some(PathBuf::from(value));
+            let found = self.otlp(name, text(format!("{path}.tls.{field}")));
+            *file = found.map(|(_, value)| PathBuf::from(value));
+        }
+        if is_grpc {
+            let insecure = self.otlp("INSECURE", |env, name, _| env.boolean(name, &format!("{path}.tls.insecure")));
+            exporter.tls.insecure = insecure.unwrap_or(false);
+        }
+        let headers = self.otlp("HEADERS", |env, name, list| match pairs(&list) {
+            Ok(pairs) => {
+                env.set(&format!("{path}.headers"), name);
+                Some(pairs)
             }
-        }
-        if let Some((name, _)) = self.otlp("INSECURE")
-            && is_grpc
-        {
-            exporter.tls.insecure = self.boolean(&name, &format!("{path}.tls.insecure")).unwrap_or(false);
-        }
-        if let Some((name, list)) = self.otlp("HEADERS") {
-            match pairs(&list) {
-                Ok(pairs) => {
-                    self.set(&format!("{path}.headers"), &name);
-                    exporter.headers = pairs;
-                }
-                // The pair may hold a secret.
-                Err(_) => self.warn(format!("{name} is ignored: it is no list of key=value, percent-encoded")),
+            // The pair may hold a secret.
+            Err(_) => {
+                env.warn(format!("{name} is ignored: it is no list of key=value, percent-encoded"));
+                None
             }
-        }
-        if let Some((name, value)) = self.otlp("COMPRESSION") {
+        });
+        exporter.headers = headers.unwrap_or_default();
+        let compression = self.otlp("COMPRESSION", |env, name, value| {
             let choices = [("gzip", Compression::Gzip), ("none", Compression::None), ("zstd", Compression::Zstd)];
-            let chosen = self.chosen(&name, &format!("{path}.compression"), &value, &choices);
-            exporter.compression = chosen.unwrap_or_default();
-        }
-        if let Some((name, value)) = self.otlp("TIMEOUT")
-            && let Some(timeout) = self.milliseconds(&name, &value, &format!("{path}.timeout"))
-        {
-            exporter.timeout = limit(timeout);
-        }
+            env.chosen(name, &format!("{path}.compression"), &value, &choices)
+        });
+        exporter.compression = compression.unwrap_or_default();
+        let timeout =
+            self.otlp("TIMEOUT", |env, name, value| env.milliseconds(name, &value, &format!("{path}.timeout")));
+        exporter.timeout = timeout.map_or(exporter.timeout, limit);
         exporter.preferences = self.preferences(&path);
         if is_grpc { PushMetricExporter::OtlpGrpc(exporter) } else { PushMetricExporter::OtlpHttp(exporter) }
     }
@@ -543,6 +550,23 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_for_metrics_leaves_what_is_said_for_all_signals() {
+        let (is_grpc, exporter) = otlp(&[
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "bogus"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "5000"),
+            ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "br"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "none"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b"),
+        ]);
+        assert!(is_grpc);
+        assert_eq!((exporter.timeout, exporter.compression), (Some(Duration::from_secs(5)), Compression::Gzip));
+        assert_eq!(exporter.headers, [("a".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_ignored_with_a_warning_that_names_it() {
         for (name, value, warning) in [
             (
@@ -595,6 +619,7 @@ mod tests {
             let configuration = from(&[("OTEL_METRICS_EXPORTER", "otlp"), (name, value)]);
             assert_eq!(configuration.warnings, [warning]);
             assert!(!configuration.config.disabled);
+            assert!(!configuration.origins.values().any(|origin| *origin == Origin::Environment(name.to_owned())));
             let reader = only(configuration.config.meter_provider.unwrap().readers);
             let MetricReader::Periodic(reader) = reader else { unreachable!() };
             assert_eq!((reader.interval, reader.timeout), (Duration::from_secs(60), Some(Duration::from_secs(30))));
@@ -637,7 +662,7 @@ mod tests {
             ]),
             [
                 "interval: 500 ms (OTEL_METRIC_EXPORT_INTERVAL)",
-                "exporter.otlp_http.endpoint: https://***@c/x?*** (OTEL_EXPORTER_OTLP_ENDPOINT)",
+                "exporter.otlp_http.endpoint: https://***@c/x/v1/metrics?*** (OTEL_EXPORTER_OTLP_ENDPOINT)",
                 "exporter.otlp_http.headers: api-key=*** (OTEL_EXPORTER_OTLP_METRICS_HEADERS)",
             ]
         );

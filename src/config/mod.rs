@@ -127,7 +127,7 @@ impl From<Config> for Configuration {
 
 /// An environment variable that is set to something.
 pub(crate) fn variable(name: &str) -> Option<String> {
-    // What is no UTF-8 is shown in the warning or error that follows, as far as it can be.
+    // What is no UTF-8 is taken as far as it is.
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 

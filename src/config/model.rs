@@ -296,7 +296,7 @@ impl OtlpMetricExporter {
     /// to it, as it is to `OTEL_EXPORTER_OTLP_ENDPOINT`.
     #[must_use]
     pub fn http(base: &str) -> Self {
-        Self::to(format!("{}/v1/metrics", base.trim_end_matches('/')), 64 << 20)
+        Self::to(metrics_url(base), 64 << 20)
     }
 
     /// Over gRPC to the collector at this address, `http://localhost:4317` being the usual one.
@@ -340,14 +340,21 @@ impl fmt::Debug for OtlpMetricExporter {
 /// What is shown of a secret.
 pub(crate) const MASKED: &str = "***";
 
-/// The URL as it may be shown: without what stands before an `@`, and without a query, in which people put keys.
+/// The URL as it may be shown: without what stands before an `@`, and without a query, in which people put keys. What is
+/// no URL is treated as if it were to be one.
 pub(crate) fn without_password(url: &str) -> String {
+    let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?"));
     let (start, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let host = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("{MASKED}@{host}"));
-    let path = path.split_once('?').map_or(path.to_owned(), |(path, _)| format!("{path}?{MASKED}"));
-    format!("{start}{host}{path}")
+    let (masked, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| (MASKED, host));
+    let at = if masked.is_empty() { "" } else { "@" };
+    let hidden = if query.is_empty() { "" } else { MASKED };
+    format!("{start}{masked}{at}{rest}{query}{hidden}")
+}
+
+/// The URL for metrics below a base URL: `/v1/metrics` is added to its path.
+pub(super) fn metrics_url(base: &str) -> String {
+    let (path, query) = base.split_at(base.find('?').unwrap_or(base.len()));
+    format!("{}/v1/metrics{query}", path.trim_end_matches('/'))
 }
 
 /// Whose certificate is trusted, and who we are.
@@ -451,5 +458,30 @@ impl Default for PrometheusMetricExporter {
             namespace: String::new(),
             created_series: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_url_has_no_secret() {
+        for (url, shown) in [
+            ("http://host:1/path", "http://host:1/path"),
+            ("https://user:s3cr3t@host/path?key=s3cr3t", "https://***@host/path?***"),
+            ("http:/user:s3cr3t@host", "***@host"),
+            ("http//user:s3cr3t@host", "***@host"),
+            ("http://user:s3cr3t/more@host", "http://***@host"),
+            ("user:s3cr3t@host", "***@host"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+
+    #[test]
+    fn the_path_of_metrics_comes_before_a_query() {
+        assert_eq!(metrics_url("http://host/"), "http://host/v1/metrics");
+        assert_eq!(metrics_url("http://host/a?b=c"), "http://host/a/v1/metrics?b=c");
     }
 }

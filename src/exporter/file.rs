@@ -2,9 +2,10 @@
 //!
 //! Specification: "OpenTelemetry Protocol File Exporter".
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 
@@ -15,9 +16,11 @@ use crate::config::OtlpFileMetricExporter;
 /// Writes one line for each export.
 #[derive(Debug)]
 pub(crate) struct OtlpFileExporter {
-    file: Option<(PathBuf, File)>,
+    path: Option<PathBuf>,
     limits: Limits,
     line: Vec<u8>,
+    /// Whether the last line was not written to its end.
+    is_torn: bool,
 }
 
 impl OtlpFileExporter {
@@ -25,43 +28,52 @@ impl OtlpFileExporter {
     ///
     /// When the file cannot be opened for appending.
     pub(super) fn new(config: &OtlpFileMetricExporter, max_points: Option<usize>) -> Result<Self, Invalid> {
-        let open = |path: &PathBuf| {
-            let file = OpenOptions::new().append(true).create(true).open(path);
-            let file = file.map_err(|error| {
-                Invalid::new("output_stream", format!("cannot append to {}: {}", path.display(), error.kind()))
-            })?;
-            Ok((path.clone(), file))
-        };
-        let file = config.path.as_ref().map(open).transpose()?;
-        Ok(Self { file, limits: Limits { max_points, max_bytes: None }, line: Vec::new() })
+        if let Some(path) = &config.path {
+            let invalid = |problem: &dyn Display| {
+                Invalid::new("output_stream", format!("cannot append to {}: {problem}", path.display()))
+            };
+            // To open one would wait for a reader.
+            #[cfg(unix)]
+            if std::fs::metadata(path).is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_fifo(&found.file_type())) {
+                return Err(invalid(&"it is a pipe, expected a file"));
+            }
+            append_to(path).map_err(|error| invalid(&error.kind()))?;
+        }
+        let limits = Limits { max_points, max_bytes: None };
+        Ok(Self { path: config.path.clone(), limits, line: Vec::new(), is_torn: false })
     }
 
     pub(super) fn target(&self) -> String {
-        match &self.file {
-            Some((path, _)) => path.display().to_string(),
-            None => "standard output".to_owned(),
-        }
+        self.path.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
     }
 
     pub(super) fn export(&mut self, data: &ResourceMetrics, exported: &mut Exported) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure {
+            reason: Reason::Io,
+            message: format!("cannot write: {error}"),
+            again: Again::Later(None),
+        };
+        // Opened each time: who rotates the file takes it away.
+        let mut out: Box<dyn Write> = match &self.path {
+            Some(path) => Box::new(append_to(path).map_err(failed)?),
+            None => Box::new(io::stdout().lock()),
+        };
         let mut requests = Requests::new(data, Encoding::Json, self.limits);
         while let Some(points) = requests.next(&mut self.line) {
             self.line.push(b'\n');
+            if self.is_torn {
+                self.line.insert(0, b'\n');
+            }
             // In one piece, so that lines of several processes in one file stay lines.
-            let written = match &mut self.file {
-                Some((_, file)) => file.write_all(&self.line),
-                None => {
-                    let mut out = io::stdout().lock();
-                    out.write_all(&self.line).and_then(|()| out.flush())
-                }
-            };
-            written.map_err(|error| Failure {
-                reason: Reason::Io,
-                message: format!("cannot write: {error}"),
-                again: Again::Later(None),
-            })?;
+            self.is_torn = true;
+            out.write_all(&self.line).and_then(|()| out.flush()).map_err(failed)?;
+            self.is_torn = false;
             exported.add(points as u64, 0, String::new());
         }
         Ok(())
     }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }

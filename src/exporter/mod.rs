@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{PeriodicMetricReader, PushMetricExporter};
@@ -145,16 +146,30 @@ impl PushExporter {
         }
     }
 
-    async fn export(&mut self, data: &ResourceMetrics, until: Instant, exported: &mut Exported) -> Result<(), Failure> {
+    async fn export(
+        &mut self,
+        data: &ResourceMetrics,
+        until: Instant,
+        hurry: &Notify,
+        exported: &mut Exported,
+    ) -> Result<(), Failure> {
         #[cfg(not(feature = "otlp"))]
-        let _ = until;
+        let _ = (until, hurry);
         match self {
             #[cfg(feature = "otlp")]
-            Self::OtlpHttp(exporter) | Self::OtlpGrpc(exporter) => exporter.export(data, until, exported).await,
+            Self::OtlpHttp(exporter) | Self::OtlpGrpc(exporter) => exporter.export(data, until, hurry, exported).await,
             #[cfg(feature = "otlp")]
             Self::OtlpFile(exporter) => exporter.export(data, exported),
             Self::Console(exporter) => exporter.export(data, exported),
         }
+    }
+}
+
+fn too_late() -> Failure {
+    Failure {
+        reason: Reason::Timeout,
+        message: "no answer before the export had to end".to_owned(),
+        again: Again::Later(None),
     }
 }
 

@@ -12,15 +12,18 @@ use std::{io, mem};
 use opentelemetry_sdk::metrics::ManualReader;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Again, Exported, Failure, PushExporter, points};
+use super::{Again, Exported, Failure, PushExporter, points, too_late};
 use crate::runtime;
 use crate::self_metrics::{ExportMetrics, Reason};
 
-/// Callers of a flush that wait at once. Beyond them the peer is not keeping up, and one more call changes nothing.
-const MAX_WAITING: usize = 64;
+/// Flushes that are asked for while a collection runs; then they are taken, and those forgotten whose callers have left.
+const MAX_WAITING: usize = 1_024;
+
+/// As long as a receiver can have us wait: it might mean centuries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// As often a log line says that exports fail.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -39,7 +42,9 @@ pub(crate) struct Periodic {
 /// Tells the thread that reads and pushes what to do.
 #[derive(Debug)]
 pub(crate) struct Pusher {
-    commands: mpsc::Sender<Command>,
+    flushes: mpsc::Sender<Command>,
+    /// A place of its own: no number of flushes keeps the end out.
+    end: mpsc::Sender<Command>,
     /// The exporter and where it pushes to, as errors name it.
     name: String,
 }
@@ -78,21 +83,44 @@ impl Wait {
 impl Pusher {
     /// Starts the thread. It ends when it is told to, or when this is dropped.
     pub(crate) fn start(periodic: Periodic) -> io::Result<Self> {
-        let (commands, queue) = mpsc::channel(MAX_WAITING);
+        let (flushes, asked) = mpsc::channel(MAX_WAITING);
+        let (end, ended) = mpsc::channel(1);
         let name = format!("{} to {}", periodic.exporter.name(), periodic.exporter.target());
-        runtime::spawn_async("barograph-export", move || Worker::new(periodic).run(queue))?;
-        Ok(Self { commands, name })
+        let commands = Commands { flushes: asked, end: ended };
+        runtime::spawn_async("barograph-export", move || Worker::new(periodic).run(commands))?;
+        Ok(Self { flushes, end, name })
     }
 
     /// Collects and pushes now, and returns at once. With `ends` it is the last time.
     pub(crate) fn push(&self, ends: bool, until: std::time::Instant) -> Wait {
         let (done, is_done) = blocking::channel();
         let command = Command { ends, until: until.into(), done };
-        let sent = self.commands.try_send(command).map_err(|error| match error {
+        let sent = if ends { &self.end } else { &self.flushes }.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => format!("{MAX_WAITING} others wait for a flush already"),
             mpsc::error::TrySendError::Closed(_) => "its thread has ended".to_owned(),
         });
         Wait { done: sent.map(|()| is_done), name: self.name.clone() }
+    }
+}
+
+/// What the thread is told.
+struct Commands {
+    flushes: mpsc::Receiver<Command>,
+    end: mpsc::Receiver<Command>,
+}
+
+impl Commands {
+    /// The next one, the end before all others. `None` if nobody can tell it anything any more.
+    async fn recv(&mut self) -> Option<Command> {
+        tokio::select! {
+            biased;
+            Some(command) = self.end.recv() => Some(command),
+            command = self.flushes.recv() => command,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<Command> {
+        self.end.try_recv().or_else(|_| self.flushes.try_recv()).ok()
     }
 }
 
@@ -105,15 +133,18 @@ struct Worker {
     exported: Exported,
     /// When the receiver wants to hear from us again.
     not_before: Option<Instant>,
+    /// Somebody waits: what is to be tried again is tried now.
+    hurry: Arc<Notify>,
 }
 
 impl Worker {
     fn new(periodic: Periodic) -> Self {
-        let log = Log { target: periodic.exporter.target(), failures: 0, unlogged: 0, last: None };
-        Self { periodic, log, data: ResourceMetrics::default(), exported: Exported::default(), not_before: None }
+        let log = Log::new(periodic.exporter.target());
+        let (data, exported) = (ResourceMetrics::default(), Exported::default());
+        Self { periodic, log, data, exported, not_before: None, hurry: Arc::default() }
     }
 
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    async fn run(mut self, mut commands: Commands) {
         let mut next = Instant::now() + self.periodic.interval;
         // Who waits for the next export: one is the answer to all of them.
         let mut asked = Vec::new();
@@ -129,7 +160,7 @@ impl Worker {
                     () = sleep_until(next) => {}
                 }
             }
-            while let Ok(command) = commands.try_recv() {
+            while let Some(command) = commands.try_recv() {
                 asked.push(command);
             }
             let now = Instant::now();
@@ -156,15 +187,16 @@ impl Worker {
         }
     }
 
-    /// Exports, and hears meanwhile whether this has become the end.
+    /// Exports, and hears meanwhile who wants another export, or the end. `None` says that another must follow.
     ///
-    /// What is cumulative is given up then and left for the last export, which has it all; what is not is delivered
-    /// first, as far as the deadline allows. `None` says that another export must follow.
+    /// Whoever asks has what waits to be tried again tried at once. The end, and a flush where nobody waits for this export
+    /// yet, has what is cumulative given up: the next export has it all. What is not cumulative is delivered before the end, for
+    /// half of the time that is left.
     async fn export_while_asked(
         &mut self,
         now: Instant,
         asked: &mut Vec<Command>,
-        commands: &mut mpsc::Receiver<Command>,
+        commands: &mut Commands,
     ) -> Option<Result<(), String>> {
         let last = asked.iter().find(|command| command.ends).map(|command| command.until);
         let until = last.unwrap_or_else(|| {
@@ -176,7 +208,8 @@ impl Worker {
             return Some(self.export(until).await);
         }
         let is_cumulative = self.periodic.is_cumulative;
-        let mut later = Vec::new();
+        let hurry = Arc::clone(&self.hurry);
+        let mut later: Vec<Command> = Vec::new();
         let mut given_up_at = None;
         let result = {
             let export = self.export(until);
@@ -184,10 +217,16 @@ impl Worker {
             loop {
                 tokio::select! {
                     result = &mut export => break Some(result),
-                    Some(command) = commands.recv(), if later.len() < MAX_WAITING => {
-                        if command.ends {
-                            given_up_at = Some(if is_cumulative { Instant::now() } else { command.until });
+                    Some(command) = commands.recv() => {
+                        hurry.notify_one();
+                        let now = Instant::now();
+                        if is_cumulative && (command.ends || asked.is_empty()) {
+                            given_up_at = Some(now);
+                        } else if command.ends {
+                            given_up_at = Some(now + command.until.saturating_duration_since(now) / 2);
                         }
+                        // Who asked for a flush may have left meanwhile.
+                        later.retain(|command| command.until > now);
                         later.push(command);
                     }
                     () = sleep_until(given_up_at.unwrap_or(until)), if given_up_at.is_some() => break None,
@@ -198,7 +237,7 @@ impl Worker {
             self.count(&Err(too_late()));
         }
         match result {
-            // The last export answers those who asked before, too.
+            // The next export answers those who asked before, too.
             None => asked.extend(later),
             Some(result) if later.is_empty() => return Some(result),
             Some(result) => {
@@ -214,7 +253,7 @@ impl Worker {
         self.exported = Exported::default();
         let result = match self.collect() {
             Ok(()) => {
-                let export = self.periodic.exporter.export(&self.data, until, &mut self.exported);
+                let export = self.periodic.exporter.export(&self.data, until, &self.hurry, &mut self.exported);
                 timeout_at(until, export).await.unwrap_or_else(|_| Err(too_late()))
             }
             Err(failure) => Err(failure),
@@ -244,7 +283,7 @@ impl Worker {
                 self.periodic.metrics.failed(failure.reason);
                 self.log.failed(&failure.message);
                 if let Again::Later(Some(delay)) = failure.again {
-                    self.not_before = Instant::now().checked_add(delay);
+                    self.not_before = Some(Instant::now() + delay.min(LONGEST_PAUSE));
                 }
             }
         }
@@ -267,58 +306,57 @@ impl Worker {
     }
 }
 
-fn too_late() -> Failure {
-    Failure {
-        reason: Reason::Timeout,
-        message: "no answer before the export had to end".to_owned(),
-        again: Again::Later(None),
-    }
-}
-
 /// What is as good as no deadline, and can be added to a point in time.
 fn far_from(now: Instant) -> Instant {
     now + Duration::from_secs(365 * 24 * 60 * 60)
 }
 
-/// Says that exports fail: the first time, then once in a while, and when they succeed again.
+/// Says that exports fail, and that they succeed again: once in a while, however often that changes.
 struct Log {
     target: String,
     failures: u64,
     unlogged: u64,
-    last: Option<Instant>,
+    last_failure: Option<Instant>,
+    last_warning: Option<Instant>,
+    /// Whether the last line says that exports fail.
+    says_failing: bool,
 }
 
 impl Log {
+    fn new(target: String) -> Self {
+        Self { target, failures: 0, unlogged: 0, last_failure: None, last_warning: None, says_failing: false }
+    }
+
     fn failed(&mut self, reason: &str) {
         self.failures += 1;
-        if !self.is_due() {
+        if !is_due(&mut self.last_failure) {
             self.unlogged += 1;
             return;
         }
-        let unlogged = mem::take(&mut self.unlogged);
-        tracing::warn!(target = %self.target, failures = self.failures, unlogged, "metrics could not be pushed to {}: {reason}", self.target);
+        self.says_failing = true;
+        let (failures, unlogged) = (self.failures, mem::take(&mut self.unlogged));
+        tracing::warn!(failures, unlogged, "metrics could not be pushed to {}: {reason}", self.target);
     }
 
     fn warned(&mut self, message: &str) {
-        if self.is_due() {
-            tracing::warn!(target = %self.target, "{} took the metrics and warns: {message}", self.target);
+        if is_due(&mut self.last_warning) {
+            tracing::warn!("{} took the metrics and warns: {message}", self.target);
         }
     }
 
     fn succeeded(&mut self) {
         let failures = mem::take(&mut self.failures);
-        if failures > 0 {
-            tracing::info!(target = %self.target, failures, "metrics are pushed to {} again", self.target);
-            (self.unlogged, self.last) = (0, None);
+        if mem::take(&mut self.says_failing) {
+            tracing::info!(failures, "metrics are pushed to {} again", self.target);
         }
     }
+}
 
-    fn is_due(&mut self) -> bool {
-        let now = Instant::now();
-        let is_due = self.last.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
-        if is_due {
-            self.last = Some(now);
-        }
-        is_due
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let is_due = last.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
+    if is_due {
+        *last = Some(now);
     }
+    is_due
 }

@@ -42,6 +42,8 @@ pub(super) struct Declared<'a> {
 pub(crate) struct Catalogue {
     views: Arc<Views>,
     scraped: Scraped,
+    /// Whether every meter is switched on: the instruments of others are not seen here, and views may be about them.
+    sees_all: bool,
     state: Mutex<State>,
 }
 
@@ -92,8 +94,8 @@ impl Stream {
 const MAX_PROBLEMS: usize = 100;
 
 impl Catalogue {
-    pub(super) fn new(views: Arc<Views>, scraped: Scraped) -> Self {
-        Self { views, scraped, state: Mutex::default() }
+    pub(super) fn new(views: Arc<Views>, scraped: Scraped, sees_all: bool) -> Self {
+        Self { views, scraped, sees_all, state: Mutex::default() }
     }
 
     /// Takes an instrument in and reports what it collides with.
@@ -131,7 +133,8 @@ impl Catalogue {
     }
 
     fn unmatched_views(&self) -> impl Iterator<Item = Problem> {
-        self.views.unmatched().map(|view| Problem::UnmatchedView { view })
+        let unmatched = self.sees_all.then(|| self.views.unmatched());
+        unmatched.into_iter().flatten().map(|view| Problem::UnmatchedView { view })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -257,6 +260,7 @@ mod tests {
         let catalogue = Catalogue::new(
             Arc::new(Views::new(views).unwrap()),
             Scraped { naming: Naming::default(), target_info: true, scope_info: true },
+            true,
         );
         for instrument in instruments {
             catalogue.add(instrument, Declared { attributes: None, buckets: None });
@@ -296,7 +300,7 @@ mod tests {
     fn names_that_differ_in_what_not_every_scraper_reads_are_a_problem_whatever_the_strategy() {
         let naming = Naming { strategy: TranslationStrategy::NoTranslation, namespace: String::new() };
         let scraped = Scraped { naming, target_info: false, scope_info: true };
-        let catalogue = Catalogue::new(Arc::new(Views::new(vec![]).unwrap()), scraped);
+        let catalogue = Catalogue::new(Arc::new(Views::new(vec![]).unwrap()), scraped, true);
         for name in ["x.y", "x_y", "target.info"] {
             let instrument = instrument("s", name, "", Kind::Counter);
             catalogue.add(&instrument, Declared { attributes: None, buckets: None });

@@ -1,6 +1,9 @@
 //! Leaves out attributes by patterns. The SDK takes a list of keys to keep, and for an instrument whose attributes are
 //! open nobody can list what a pattern matches.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{
     AsyncInstrument, BoundSyncInstrument, Counter, Gauge, Histogram, SyncInstrument, UpDownCounter,
@@ -75,15 +78,61 @@ impl<T: Copy + Send + Sync + 'static, H: Handle<T> + Send + Sync> SyncInstrument
     }
 }
 
-/// Hands on what a callback observes, without the attributes that the stream does not keep.
+/// Takes what callbacks observe, without the attributes that the stream does not keep.
 pub(super) struct FilteredObserver<'a, M> {
-    pub(super) filter: &'a KeyFilter,
-    pub(super) observer: &'a dyn AsyncInstrument<M>,
+    filter: &'a KeyFilter,
+    observer: &'a dyn AsyncInstrument<M>,
+    /// What a sum was observed to be, by what is left of its attributes: the SDK would show the last one.
+    sums: Option<Mutex<HashMap<Vec<KeyValue>, M>>>,
 }
 
-impl<M> AsyncInstrument<M> for FilteredObserver<'_, M> {
+impl<'a, M: Number> FilteredObserver<'a, M> {
+    /// Observes through the filter; what is a sum is handed on in the end.
+    pub(super) fn run(
+        filter: &'a KeyFilter,
+        observer: &'a dyn AsyncInstrument<M>,
+        is_sum: bool,
+        observe: impl FnOnce(&dyn AsyncInstrument<M>),
+    ) {
+        let filtered = FilteredObserver { filter, observer, sums: is_sum.then(Mutex::default) };
+        observe(&filtered);
+        let sums = filtered.sums.map(|sums| sums.into_inner().unwrap_or_else(PoisonError::into_inner));
+        for (attributes, sum) in sums.into_iter().flatten() {
+            observer.observe(sum, &attributes);
+        }
+    }
+}
+
+impl<M: Number> AsyncInstrument<M> for FilteredObserver<'_, M> {
     fn observe(&self, value: M, attributes: &[KeyValue]) {
-        self.observer.observe(value, &kept(self.filter, attributes));
+        let mut attributes = kept(self.filter, attributes);
+        let Some(sums) = &self.sums else { return self.observer.observe(value, &attributes) };
+        attributes.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.entry(attributes).and_modify(|sum| *sum = sum.plus(value)).or_insert(value);
+    }
+}
+
+/// What an observable instrument observes.
+pub(super) trait Number: Copy + Send + Sync {
+    fn plus(self, other: Self) -> Self;
+}
+
+impl Number for u64 {
+    fn plus(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
+impl Number for i64 {
+    fn plus(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
+impl Number for f64 {
+    fn plus(self, other: Self) -> Self {
+        self + other
     }
 }
 

@@ -25,7 +25,7 @@ mod pattern;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use opentelemetry::{InstrumentationScope, Key};
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, MeterProviderBuilder, Stream};
@@ -116,8 +116,12 @@ impl KeyFilter {
         self.included.as_deref().is_none_or(matches) && !matches(&self.excluded)
     }
 
-    /// The keys that are kept, if they can be counted: the SDK takes a list and nothing else.
-    fn list(&self) -> Option<Vec<Key>> {
+    /// The keys that are kept, if they can be counted: the SDK takes a list and nothing else. Of what observable sums
+    /// observe under the same kept attributes it would show the last, so for those it is never told.
+    fn list(&self, kind: Kind) -> Option<Vec<Key>> {
+        if matches!(kind, Kind::ObservableCounter | Kind::ObservableUpDownCounter) {
+            return None;
+        }
         if let Some(declared) = declared_attributes() {
             return Some(declared.iter().filter(|a| self.keeps(a.key)).map(|a| Key::from_static_str(a.key)).collect());
         }
@@ -383,7 +387,7 @@ impl StreamSettings {
             stream = stream.with_description(description.clone());
         }
         // What cannot be listed is left out by the guard.
-        if let Some(keys) = self.attributes.as_ref().and_then(KeyFilter::list) {
+        if let Some(keys) = self.attributes.as_ref().and_then(|filter| filter.list(kind)) {
             stream = stream.with_allowed_attribute_keys(keys);
         }
         if let Some(limit) = self.cardinality_limit.or_else(exact_cardinality).or_else(|| reader.limit(kind)) {
@@ -436,6 +440,8 @@ pub(crate) fn is_strictly_ascending(bounds: &[f64]) -> bool {
 /// The views of one pipeline.
 #[derive(Debug)]
 pub(crate) struct Views {
+    /// An address may be that of views that are gone.
+    id: u64,
     views: Vec<View>,
     /// Whether each of them has matched an instrument.
     matched: Vec<AtomicBool>,
@@ -445,8 +451,11 @@ thread_local! {
     /// Which of an instrument's streams are made: all, or the one at this place.
     static ONLY: Cell<Option<usize>> = const { Cell::new(None) };
     /// For whose views this thread was asked last, and for the how many-th reader of theirs.
-    static READER: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    static READER: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
 }
+
+/// The next `id`; 0 is nobody's.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Makes only the stream at this place of what is built meanwhile.
 pub(crate) fn only_stream<T>(place: usize, build: impl FnOnce() -> T) -> T {
@@ -460,7 +469,7 @@ impl Views {
     pub(crate) fn new(views: Vec<View>) -> Result<Self, ViewError> {
         views.iter().try_for_each(View::check)?;
         let matched = views.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { views, matched })
+        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), views, matched })
     }
 
     /// Gives the views to the SDK: one place for each stream that an instrument can become, because the SDK takes one
@@ -486,7 +495,7 @@ impl Views {
                 if ONLY.get().is_some_and(|only| only != place) {
                     return None;
                 }
-                streams(&matching).get(place)?.stream(kind, reader)
+                streams(&matching, instrument.name()).get(place)?.stream(kind, reader)
             });
         }
         builder
@@ -494,11 +503,10 @@ impl Views {
 
     /// For which reader this thread is asked. An instrument is built on one thread, and for all readers.
     fn reader(&self, is_next: bool, readers: usize) -> usize {
-        let this = std::ptr::from_ref(self).addr();
         let (views, mut reader) = READER.get();
         if is_next {
-            reader = if views == this { (reader + 1) % readers.max(1) } else { 0 };
-            READER.set((this, reader));
+            reader = if views == self.id { (reader + 1) % readers.max(1) } else { 0 };
+            READER.set((self.id, reader));
         }
         reader
     }
@@ -509,7 +517,7 @@ impl Views {
         if matching.is_empty() {
             return vec![name.to_owned()];
         }
-        let kept = streams(&matching).into_iter().filter(|stream| !stream.dropped);
+        let kept = streams(&matching, name).into_iter().filter(|stream| !stream.dropped);
         kept.map(|stream| stream.name.unwrap_or_else(|| name.to_owned())).collect()
     }
 
@@ -521,8 +529,8 @@ impl Views {
         kind: Kind,
         unit: &str,
     ) -> Option<Vec<Option<KeyFilter>>> {
-        let streams = streams(&self.matching(scope, name, kind, unit));
-        let cannot_be_listed = |filter: &KeyFilter| filter.list().is_none();
+        let streams = streams(&self.matching(scope, name, kind, unit), name);
+        let cannot_be_listed = |filter: &KeyFilter| filter.list(kind).is_none();
         let is_needed = streams.iter().any(|stream| stream.attributes.as_ref().is_some_and(cannot_be_listed));
         is_needed.then(|| streams.into_iter().map(|stream| stream.attributes.filter(cannot_be_listed)).collect())
     }
@@ -546,7 +554,9 @@ impl Views {
 
 /// The streams that the matching views make of one instrument: one for each other name, and one with its own name, in
 /// which a later view's settings stand before an earlier one's. A view that drops it undoes those before it.
-fn streams(matching: &[&View]) -> Vec<StreamSettings> {
+fn streams(matching: &[&View], own_name: &str) -> Vec<StreamSettings> {
+    // Names that differ in case alone are one name, and to be given its own is no other.
+    let name = |stream: &StreamSettings| stream.name.as_deref().unwrap_or(own_name).to_ascii_lowercase();
     let mut streams: Vec<StreamSettings> = Vec::new();
     for stream in matching.iter().map(|view| &view.stream) {
         if stream.dropped {
@@ -554,7 +564,7 @@ fn streams(matching: &[&View]) -> Vec<StreamSettings> {
             continue;
         }
         streams.retain(|stream| !stream.dropped);
-        match streams.iter_mut().find(|other| other.name == stream.name) {
+        match streams.iter_mut().find(|other| name(other) == name(stream)) {
             Some(other) => *other = stream.or(other),
             None => streams.push(stream.clone()),
         }
@@ -615,6 +625,19 @@ mod tests {
                 usize::MAX
             )
         );
+    }
+
+    #[test]
+    fn a_thread_counts_the_readers_of_each_pipeline_anew() {
+        let ask = |views: &Views, readers| -> Vec<usize> { (0..4).map(|_| views.reader(true, readers)).collect() };
+        for _ in 0..10 {
+            // One after the other at the same address, perhaps.
+            let one = Views::new(Vec::new()).unwrap();
+            assert_eq!(ask(&one, 1), [0, 0, 0, 0]);
+            drop(one);
+            let two = Views::new(Vec::new()).unwrap();
+            assert_eq!(ask(&two, 2), [0, 1, 0, 1]);
+        }
     }
 
     #[test]

@@ -245,6 +245,214 @@ fn differences_add_up_though_requests_are_tried_again() {
     assert_eq!(find(&telemetry.scrape().unwrap(), "worker_jobs_total"), Some(4_326.0));
 }
 
+/// A reader whose exports are differences.
+fn delta(url: &str) -> PeriodicMetricReader {
+    let mut exporter = exporter(Protocol::Protobuf, url);
+    exporter.preferences.temporality = TemporalityPreference::Delta;
+    reader(Protocol::Protobuf, exporter)
+}
+
+#[test]
+fn whoever_wants_differences_gets_all_of_them() {
+    let receivers = [Receiver::start(), Receiver::start()];
+    let builder = receivers.iter().fold(Telemetry::builder("suite").without_endpoint(), |builder, receiver| {
+        builder.with_reader(MetricReader::Periodic(delta(&receiver.url())))
+    });
+    let telemetry = builder.start().unwrap();
+    let jobs = telemetry.meter("m").counter(&JOBS);
+    for value in [1, 20] {
+        jobs.add(value, ());
+        telemetry.force_flush(LONG).unwrap();
+        for receiver in &receivers {
+            assert_eq!(receiver.received().last().unwrap().sum("worker.jobs"), Some(value as i64));
+        }
+    }
+    // Two of a kind are told apart.
+    let page = telemetry.scrape().unwrap();
+    assert!(points(&page, "otlp_http", "delivered") > 0.0 && points(&page, "otlp_http/2", "delivered") > 0.0);
+}
+
+#[test]
+fn the_end_does_not_wait_for_what_the_receiver_asked_for() {
+    let receiver = Receiver::start();
+    receiver.answer([Reply::Status(503, Some("20")), Reply::Taken]);
+    let reader = PeriodicMetricReader { interval: Duration::from_millis(1), ..delta(&receiver.url()) };
+    let telemetry = pushing(reader);
+    let jobs = telemetry.meter("m").counter(&JOBS);
+    jobs.add(1, ());
+    wait_until("a request waits to be sent again", || receiver.count() == 1);
+    jobs.add(41, ());
+    let begun = Instant::now();
+    telemetry.shutdown(LONG).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let sums: Vec<_> = receiver.received().iter().skip(1).filter_map(|request| request.sum("worker.jobs")).collect();
+    assert_eq!(sums.iter().sum::<i64>(), 42, "{sums:?}");
+}
+
+#[test]
+fn no_number_of_flushes_keeps_the_last_values_from_being_delivered() {
+    let receiver = Receiver::start();
+    receiver.answer([Reply::Silence, Reply::Taken]);
+    let telemetry = Arc::new(pushing_to(Protocol::Protobuf, &receiver.url()));
+    let jobs = telemetry.meter("m").counter(&JOBS);
+    jobs.add(1, ());
+    let first = {
+        let telemetry = Arc::clone(&telemetry);
+        thread::spawn(move || telemetry.force_flush(Duration::from_secs(3)))
+    };
+    wait_until("an export hangs", || receiver.count() == 1);
+    for _ in 0..1_500 {
+        telemetry.force_flush(Duration::from_micros(100)).unwrap_err();
+    }
+    jobs.add(41, ());
+    // The other handle is dropped by its thread once its flush has failed; the end is asked for by this one.
+    first.join().unwrap().unwrap_err();
+    let telemetry = Arc::into_inner(telemetry).unwrap();
+    telemetry.shutdown(LONG).unwrap();
+    assert_eq!(receiver.received().last().unwrap().sum("worker.jobs"), Some(42));
+}
+
+#[test]
+fn a_flush_does_not_wait_for_an_export_that_hangs() {
+    let receiver = Receiver::start();
+    receiver.answer([Reply::Silence, Reply::Taken]);
+    let interval = Duration::from_millis(1);
+    let reader =
+        PeriodicMetricReader { interval, ..reader(Protocol::Protobuf, exporter(Protocol::Protobuf, &receiver.url())) };
+    let telemetry = pushing(reader);
+    telemetry.meter("m").counter(&JOBS).add(7, ());
+    wait_until("an export hangs", || receiver.count() == 1);
+    telemetry.force_flush(Duration::from_secs(5)).unwrap();
+    assert_eq!(receiver.received().last().unwrap().sum("worker.jobs"), Some(7));
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it_from_the_next_export_too() {
+    let receiver = Receiver::start();
+    receiver.answer([Reply::Status(503, Some("1")), Reply::Taken]);
+    let reader = PeriodicMetricReader {
+        interval: Duration::from_millis(10),
+        // Too short to come back within the same export.
+        timeout: Some(Duration::from_millis(200)),
+        ..reader(Protocol::Protobuf, exporter(Protocol::Protobuf, &receiver.url()))
+    };
+    let telemetry = pushing(reader);
+    telemetry.meter("m").counter(&JOBS).add(7, ());
+    wait_until("it is asked", || receiver.count() == 1);
+    let asked = Instant::now();
+    wait_until("it is asked again", || receiver.count() == 2);
+    assert!(asked.elapsed() > Duration::from_millis(700), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_request_that_is_refused_keeps_no_other_from_being_sent() {
+    let receiver = Receiver::start();
+    receiver.answer([Reply::Status(400, None), Reply::Taken]);
+    let reader = PeriodicMetricReader {
+        max_export_batch_size: NonZeroUsize::new(1),
+        ..reader(Protocol::Protobuf, exporter(Protocol::Protobuf, &receiver.url()))
+    };
+    let telemetry = pushing(reader);
+    telemetry.meter("m").counter(&JOBS).add(7, ());
+    telemetry.force_flush(LONG).unwrap_err();
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(points(&page, "otlp_http", "lost"), 1.0);
+    assert_eq!(points(&page, "otlp_http", "delivered"), receiver.count() as f64 - 1.0);
+    assert!(receiver.count() > 10, "{}", receiver.count());
+}
+
+#[test]
+fn a_connection_is_kept_and_opened_again_where_it_was_closed() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start();
+        let telemetry = pushing_to(protocol, &receiver.url());
+        let jobs = telemetry.meter("m").counter(&JOBS);
+        for _ in 0..3 {
+            jobs.add(1, ());
+            telemetry.force_flush(LONG).unwrap();
+        }
+        assert_eq!((receiver.count(), receiver.connections()), (3, 1), "{protocol:?}");
+        let receiver = Receiver::start_at(receiver.kill(), None);
+        telemetry.force_flush(LONG).unwrap();
+        assert_eq!(receiver.received()[0].sum("worker.jobs"), Some(3));
+        assert_eq!(points(&telemetry.scrape().unwrap(), &name(protocol), "lost"), 0.0);
+    }
+}
+
+fn name(protocol: Protocol) -> String {
+    if protocol == Protocol::Grpc { "otlp_grpc" } else { "otlp_http" }.to_owned()
+}
+
+#[test]
+fn a_receiver_that_takes_every_other_export_is_not_in_every_line_of_the_log() {
+    let _ = tracing::subscriber::set_global_default(Logs);
+    let receiver = Receiver::start();
+    let flapping = (0..40).flat_map(|_| [Reply::Status(400, None), Reply::Taken]);
+    receiver.answer(flapping);
+    let url = receiver.url();
+    let telemetry = pushing_to(Protocol::Protobuf, &url);
+    telemetry.meter("m").counter(&JOBS).add(1, ());
+    for _ in 0..20 {
+        telemetry.force_flush(LONG).unwrap_err();
+        telemetry.force_flush(LONG).unwrap();
+    }
+    let lines: Vec<_> = LOGGED.lock().unwrap().iter().filter(|line| line.contains(&url)).cloned().collect();
+    // That it runs, that it fails, that it is well again.
+    assert_eq!(lines.len(), 3, "{lines:?}");
+}
+
+#[test]
+fn lines_of_json_stay_lines_though_the_file_is_taken_away_or_full() {
+    use barograph::config::OtlpFileMetricExporter;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.jsonl");
+    let to = |path: &std::path::Path| {
+        let exporter = OtlpFileMetricExporter { path: Some(path.to_owned()), ..OtlpFileMetricExporter::default() };
+        let reader = PeriodicMetricReader::new(PushMetricExporter::OtlpFile(exporter));
+        Telemetry::builder("suite").without_endpoint().with_reader(MetricReader::Periodic(reader)).start()
+    };
+    let telemetry = to(&path).unwrap();
+    let jobs = telemetry.meter("m").counter(&JOBS);
+    jobs.add(1, ());
+    telemetry.force_flush(LONG).unwrap();
+    std::fs::rename(&path, folder.path().join("rotated.jsonl")).unwrap();
+    jobs.add(1, ());
+    telemetry.shutdown(LONG).unwrap();
+    for name in ["rotated.jsonl", "metrics.jsonl"] {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest =
+            serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line.resource_metrics.len(), 1);
+    }
+    let error = to(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("otlp_file/development.output_stream: cannot append to "), "{error}");
+    let full = to(std::path::Path::new("/dev/full")).unwrap();
+    full.force_flush(LONG).unwrap_err();
+    let page = full.scrape().unwrap();
+    assert!(failures(&page, "otlp_file", "io") == 1.0 && points(&page, "otlp_file", "lost") > 0.0, "{page}");
+}
+
+#[test]
+fn a_pipeline_that_is_switched_off_is_content_with_its_views() {
+    use barograph::View;
+    use barograph::config::{MeterConfigurator, MeterMatcher};
+
+    let meters = vec![MeterMatcher { name: "m".to_owned(), enabled: false }];
+    let off = MeterConfigurator { meters, ..MeterConfigurator::default() };
+    let none = MeterProvider::default();
+    let switched_off =
+        MeterProvider { readers: vec![MetricReader::pull()], meter_configurator: off, ..MeterProvider::default() };
+    for (provider, disabled) in [(none.clone(), false), (none, true), (switched_off, false)] {
+        let config = Config { meter_provider: Some(provider), disabled, ..Config::default() };
+        let view = View::of("worker.jobs").with_cardinality_limit(5);
+        let telemetry = Telemetry::from_config(config).without_endpoint().with_view(view).start().unwrap();
+        telemetry.meter("m").counter(&JOBS).add(1, ());
+        telemetry.verify().unwrap();
+    }
+}
+
 #[test]
 fn a_dead_receiver_blocks_nobody() {
     let (_, url) = nobody();

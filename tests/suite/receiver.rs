@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -79,6 +80,7 @@ struct Shared {
     received: Mutex<Vec<Received>>,
     /// Answers of the next requests; then the last one for ever.
     script: Mutex<VecDeque<Reply>>,
+    connections: AtomicUsize,
 }
 
 /// Runs until it is dropped; then it refuses connections.
@@ -140,6 +142,11 @@ impl Receiver {
         self.shared.received.lock().unwrap().len()
     }
 
+    /// How many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn forget(&self) {
         self.shared.received.lock().unwrap().clear();
     }
@@ -167,6 +174,7 @@ impl Drop for Receiver {
 async fn serve(listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        shared.connections.fetch_add(1, Ordering::Relaxed);
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, Arc::clone(&shared)));

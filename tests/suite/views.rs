@@ -151,6 +151,43 @@ fn attributes_are_kept_and_left_out_by_patterns() {
 }
 
 #[test]
+fn what_is_observed_adds_up_where_attributes_are_left_out() {
+    for view in [
+        View::of("seen").with_attributes(["a"]),
+        View::of("seen").with_attributes(["a*"]),
+        View::of("seen").without_attributes(["b"]),
+    ] {
+        let telemetry = with([view]);
+        let meter = telemetry.meter("m");
+        let observed = |key: &'static str| [KeyValue::new("b", key), KeyValue::new("a", 1)];
+        meter
+            .u64_observable_counter("seen")
+            .with_callback(move |observer| {
+                [10, 20, 30]
+                    .into_iter()
+                    .zip(["x", "y", "z"])
+                    .for_each(|(value, key)| observer.observe(value, &observed(key)));
+            })
+            .build();
+        for _ in 0..2 {
+            assert_eq!(value(&telemetry, r#"seen_total{a="1"}"#), Some(60.0));
+        }
+    }
+}
+
+#[test]
+fn a_name_in_another_case_is_no_other_name() {
+    let telemetry = with([View::of("k").with_name("K"), View::of("k").without_attributes(["b"])]);
+    let counter = telemetry.meter("m").u64_counter("k").build();
+    counter.add(5, &[KeyValue::new("a", 1)]);
+    counter.add(5, &[KeyValue::new("a", 1), KeyValue::new("b", 1)]);
+    telemetry.verify().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert_eq!(find(&page, r#"K_total{a="1"}"#), Some(10.0), "{page}");
+    assert_eq!(page.matches("\nK_total{").count(), 1, "{page}");
+}
+
+#[test]
 fn each_stream_of_an_instrument_keeps_the_attributes_of_its_view() {
     let telemetry = with([
         View::of("requests").without_attributes(["url"]),

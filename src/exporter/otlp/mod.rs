@@ -20,9 +20,10 @@ use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Again, Exported, Failure, Invalid, Reason};
+use super::{Again, Exported, Failure, Invalid, Reason, too_late};
 use crate::config::{Compression, OtlpHttpEncoding, OtlpMetricExporter, without_password};
 use answer::Taken;
 use connection::{Client, Destination, NoAnswer};
@@ -122,11 +123,13 @@ impl OtlpExporter {
     ///
     /// # Errors
     ///
-    /// The first request that is not taken ends the export; `exported` says how far it got.
+    /// The first failure, where there is one. A request that is refused for good keeps none of the others from being sent;
+    /// `exported` says how far it got.
     pub(crate) async fn export(
         &mut self,
         data: &ResourceMetrics,
         until: Instant,
+        hurry: &Notify,
         exported: &mut Exported,
     ) -> Result<(), Failure> {
         let encoding = match self.protocol {
@@ -135,38 +138,35 @@ impl OtlpExporter {
         };
         let mut requests = Requests::new(data, encoding, self.limits);
         let mut body = std::mem::take(&mut self.body);
+        let mut result = Ok(());
         while let Some(points) = requests.next(&mut body) {
             let taken = match self.pack(&body) {
-                Ok(packed) => self.deliver(packed, until).await,
+                Ok(packed) => self.deliver(packed, until, hurry).await,
                 Err(failure) => Err(failure),
             };
-            let Taken { rejected, message } = match taken {
-                Ok(taken) => taken,
+            match taken {
+                Ok(Taken { rejected, message }) => exported.add(points as u64, rejected, message),
                 Err(failure) => {
-                    self.body = body;
-                    return Err(failure);
+                    let ends = failure.again != Again::Never;
+                    result = result.and(Err(failure));
+                    if ends {
+                        break;
+                    }
                 }
-            };
-            exported.add(points as u64, rejected, message);
+            }
         }
         self.body = body;
-        Ok(())
+        result
     }
 
     /// Sends a request until it is taken, refused for good, or the time is up.
-    async fn deliver(&mut self, body: Bytes, until: Instant) -> Result<Taken, Failure> {
+    async fn deliver(&mut self, body: Bytes, until: Instant, hurry: &Notify) -> Result<Taken, Failure> {
         let mut wait = FIRST_WAIT;
         loop {
             let failure = match timeout_at(until, self.attempt(body.clone())).await {
                 Ok(Ok(taken)) => return Ok(taken),
                 Ok(Err(failure)) => failure,
-                Err(_) => {
-                    return Err(Failure {
-                        reason: Reason::Timeout,
-                        message: "no answer before the export had to end".to_owned(),
-                        again: Again::Later(None),
-                    });
-                }
+                Err(_) => return Err(too_late()),
             };
             let Again::Later(asked) = failure.again else { return Err(failure) };
             // Many programs fail at once when a receiver does: they must not come back at once as well.
@@ -174,7 +174,10 @@ impl OtlpExporter {
             if Instant::now().checked_add(delay).is_none_or(|then| then >= until) {
                 return Err(failure);
             }
-            sleep(delay).await;
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = hurry.notified() => {}
+            }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
@@ -287,6 +290,8 @@ async fn read(response: Response<Incoming>, protocol: Protocol, limit: usize) ->
                 again: Again::Never,
             });
         }
+        // Taken, and only what was to be said about it is lost: to send it again would be to send it twice.
+        Err(_) if matches!(protocol, Protocol::Http(_)) && parts.status.is_success() => return Ok(Taken::default()),
         Err(error) => {
             return Err(Failure {
                 reason: Reason::Connection,
