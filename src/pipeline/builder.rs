@@ -50,6 +50,19 @@ impl Telemetry {
     /// Where `OTEL_METRICS_EXPORTER` is not set it serves a scrape; [`or_exporters`](TelemetryBuilder::or_exporters)
     /// chooses another fallback. (OpenTelemetry's own default is `otlp`.) What the methods of the builder say stands
     /// before the environment.
+    ///
+    /// What cannot work is an error of [`start`](TelemetryBuilder::start), and whether to run without metrics is the
+    /// program's to decide:
+    ///
+    /// ```no_run
+    /// use barograph::{Config, Telemetry};
+    ///
+    /// let telemetry = Telemetry::from_env().start().or_else(|error| {
+    ///     eprintln!("running without metrics: {error}");
+    ///     Telemetry::from_config(Config::default()).start()
+    /// })?;
+    /// # Ok::<(), barograph::StartError>(())
+    /// ```
     pub fn from_env() -> TelemetryBuilder {
         let fallback = Fallback { service_name: None, exporters: "prometheus".to_owned() };
         TelemetryBuilder::new(Base::Environment(fallback))
@@ -363,26 +376,7 @@ impl TelemetryBuilder {
                 servers.push(Server::start(listener, service).map_err(thread("barograph-scrape"))?);
             }
         }
-        let mut pushers = Vec::new();
-        let mut names: Vec<&'static str> = Vec::new();
-        for (reader, push) in pushes {
-            let name = push.exporter.name();
-            names.push(name);
-            let metrics = match names.iter().filter(|other| **other == name).count() {
-                1 => ExportMetrics::new(&sdk, name.to_owned()),
-                // Two of a kind are told apart.
-                nth => ExportMetrics::new(&sdk, format!("{name}/{nth}")),
-            };
-            let periodic = Periodic {
-                reader,
-                is_cumulative: push.reader.exporter.preferences().temporality == TemporalityPreference::Cumulative,
-                exporter: push.exporter,
-                interval: push.reader.interval.clamp(SHORTEST, LONGEST),
-                timeout: push.reader.timeout,
-                metrics,
-            };
-            pushers.push(Pusher::start(periodic).map_err(thread("barograph-export"))?);
-        }
+        let pushers = start_pushers(pushes, &sdk)?;
         say(&configuration);
         Ok(Telemetry { provider, sdk, configuration, service, gatherers, servers, pushers, exported })
     }
@@ -424,6 +418,26 @@ fn split(readers: Vec<MetricReader>, configuration: &Configuration) -> Result<(V
         }
     }
     Ok((pulls, pushes))
+}
+
+fn start_pushers(pushes: Vec<(Arc<ManualReader>, Push)>, sdk: &SdkMeterProvider) -> Result<Vec<Pusher>, StartError> {
+    let mut names: Vec<&'static str> = Vec::new();
+    let mut pushers = Vec::new();
+    for (reader, Push { reader: PeriodicMetricReader { interval, timeout, exporter: config, .. }, exporter }) in pushes
+    {
+        let name = exporter.name();
+        names.push(name);
+        let metrics = match names.iter().filter(|other| **other == name).count() {
+            1 => ExportMetrics::new(sdk, name.to_owned()),
+            // Two of a kind are told apart.
+            nth => ExportMetrics::new(sdk, format!("{name}/{nth}")),
+        };
+        let is_cumulative = config.preferences().temporality == TemporalityPreference::Cumulative;
+        let interval = interval.clamp(SHORTEST, LONGEST);
+        let pusher = Pusher::start(Periodic { reader, is_cumulative, exporter, interval, timeout, metrics });
+        pushers.push(pusher.map_err(|source| StartError::Thread { name: "barograph-export", source })?);
+    }
+    Ok(pushers)
 }
 
 /// The SDK's readers. Whoever wants the same of one shares it: every reader costs every record once more.
