@@ -180,6 +180,7 @@ fn points_that_the_receiver_leaves_out_are_counted() {
         let page = telemetry.scrape().unwrap();
         let name = if protocol == Protocol::Grpc { "otlp_grpc" } else { "otlp_http" };
         assert_eq!(points(&page, name, "rejected"), 2.0, "{protocol:?}");
+        assert_eq!(points(&page, name, "lost"), 0.0, "{protocol:?}");
         assert_eq!(failures(&page, name, "rejected"), 1.0);
     }
 }
