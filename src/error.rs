@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,8 +22,8 @@ pub enum StartError {
     },
     /// The endpoint's address could not be bound.
     Bind {
-        /// The address.
-        address: SocketAddr,
+        /// The address, with `unix:` before the path of a socket in the file system, or `systemd`.
+        address: String,
         /// What the system said.
         source: io::Error,
     },

@@ -57,7 +57,7 @@ impl EnabledMeters {
         self.default && self.rules.iter().all(|(_, enabled)| *enabled)
     }
 
-    fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.rules.iter().find(|(pattern, _)| pattern.matches(name)).map_or(self.default, |(_, enabled)| *enabled)
     }
 }

@@ -98,7 +98,7 @@ pub use {
     exposition::TranslationStrategy,
     guard::GuardedMeterProvider,
     pipeline::{Telemetry, TelemetryBuilder},
-    scrape::{ScrapeBody, ScrapeService},
+    scrape::{ReadinessLatch, ScrapeBody, ScrapeService},
     view::View,
 };
 

@@ -4,7 +4,8 @@ mod builder;
 mod check;
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -19,7 +20,7 @@ use crate::exporter::Asked;
 use crate::exporter::{ExportedRegistry, Pusher};
 use crate::guard::GuardedMeterProvider;
 use crate::runtime;
-use crate::scrape::{Compression, Gatherer, Request, ScrapeService, Server};
+use crate::scrape::{Compression, Gatherer, Readiness, ReadinessLatch, Request, ScrapeService, Server};
 
 /// A metrics pipeline that runs: hands out meters, answers scrapes and pushes until it is shut down.
 ///
@@ -45,6 +46,9 @@ pub struct Telemetry {
     configuration: Configuration,
     /// The first scrape endpoint's; one that answers with an error where there is none.
     service: ScrapeService,
+    readiness: Arc<Readiness>,
+    /// How long a shutdown goes on serving.
+    linger: Duration,
     gatherers: Vec<Gatherer>,
     servers: Vec<Server>,
     pushers: Vec<Pusher>,
@@ -71,10 +75,40 @@ impl Telemetry {
         opentelemetry::global::set_meter_provider(self.provider.clone());
     }
 
-    /// Where the endpoint listens, with the port that was chosen for port 0; `None` without an endpoint.
+    /// Where the endpoint listens, with the port that was chosen for port 0; `None` without an endpoint that has a port.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.servers.first().map(Server::local_addr)
+        self.local_addrs().next()
+    }
+
+    /// Every address that an endpoint of the pipeline listens at, in the order in which they were asked for. Sockets in the
+    /// file system have none.
+    pub fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.servers.iter().flat_map(Server::local_addrs).copied()
+    }
+
+    /// The URLs of the metrics, as a client on this machine finds them: one for each of the addresses, `https` where a web
+    /// configuration asks for TLS.
+    pub fn local_urls(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().flat_map(Server::urls).map(String::as_str)
+    }
+
+    /// Keeps `/readyz` at 503 until it is dropped, by a name that says what the program is waiting for. It may be moved to
+    /// whoever knows when that is over; the program is ready once every latch is gone.
+    ///
+    /// ```
+    /// use barograph::Telemetry;
+    ///
+    /// let telemetry = Telemetry::builder("checkout").with_address("127.0.0.1:0").start()?;
+    /// let cache = telemetry.readiness_latch("cache");
+    /// std::thread::spawn(move || {
+    ///     // … fill the cache …
+    ///     drop(cache);
+    /// });
+    /// # Ok::<(), barograph::StartError>(())
+    /// ```
+    pub fn readiness_latch(&self, name: impl Into<String>) -> ReadinessLatch {
+        self.readiness.latch(name.into())
     }
 
     /// What the pipeline was built from, and where each setting came from.
@@ -148,7 +182,8 @@ impl Telemetry {
         waits.into_iter().filter_map(|wait| wait.until(until).err()).collect()
     }
 
-    /// Shuts the pipeline down: no new scrapes, those under way are answered, the last values are pushed, then the SDK
+    /// Shuts the pipeline down: `/readyz` says 503, the endpoint lingers as long as it was told to
+    /// ([`with_linger`](TelemetryBuilder::with_linger)), then there are no new scrapes, those under way are answered, the last values are pushed, then the SDK
     /// ends. Returns within `deadline`, give or take a quarter of a second for closing sockets, even if a callback never
     /// returns or a receiver never answers.
     ///
@@ -161,6 +196,9 @@ impl Telemetry {
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
         let deadline = deadline.min(FOR_EVER);
         let end = Instant::now() + deadline;
+        self.readiness.end();
+        // What is left is for the answers under way and the last export.
+        thread::sleep(self.linger.min(deadline.saturating_sub(ENDING.min(deadline / 2))));
         // The exporters begin at once, and are waited for once the scrapes have ended.
         let waits: Vec<_> = self.pushers.iter().map(|pusher| pusher.push(true, end)).collect();
         let mut drained = true;
@@ -181,6 +219,7 @@ impl Telemetry {
     /// Leaves the caller's registry and ends the SDK, on a thread of its own: both wait for a collection under way, and
     /// so for every callback, for as long as that takes.
     fn end_sdk(&mut self) -> mpsc::Receiver<OTelSdkResult> {
+        self.readiness.end();
         self.gatherers.drain(..).for_each(|gatherer| gatherer.shut_down());
         self.service.gatherer().shut_down();
         let (done, ended) = mpsc::channel();
@@ -196,6 +235,9 @@ impl Telemetry {
 
 /// What is as good as no deadline, and can be added to a point in time.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What a lingering endpoint leaves of the deadline.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What even a deadline of nothing, or a drop, leaves the SDK to end in.
 const GRACE: Duration = Duration::from_millis(100);

@@ -4,15 +4,16 @@
 //! program's own metrics leave by. They are recorded while others collect; what the exporter drops shows in the next
 //! scrape.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue};
 
 use crate::attribute;
-use crate::attribute::{Attribute, AttributeInfo};
-use crate::instrument::{Counter, MeterExt};
-use crate::spec::{CounterSpec, Descriptor, GaugeSpec};
+use crate::attribute::Attribute;
+use crate::instrument::{Counter, Gauge, MeterExt, UpDownCounter};
+use crate::spec::{CounterSpec, Descriptor, GaugeSpec, HistogramSpec, UpDownCounterSpec};
 
 attribute! {
     /// Why an instrument records nothing.
@@ -35,6 +36,22 @@ attribute! {
 }
 
 attribute! {
+    /// Why the endpoint turned a connection or a request away.
+    pub(crate) enum Refused: "reason" {
+        AnswerTimeout = "answer_timeout",
+        Body = "body",
+        Connections = "connections",
+        Credentials = "credentials",
+        Exhausted = "exhausted",
+        Handshake = "handshake",
+        HeadTimeout = "head_timeout",
+        Host = "host",
+        RateLimit = "rate_limit",
+        WriteTimeout = "write_timeout",
+    }
+}
+
+attribute! {
     /// Why an export failed.
     pub(crate) enum Reason: "reason" {
         Collect = "collect",
@@ -47,11 +64,6 @@ attribute! {
         Tls = "tls",
         Unavailable = "unavailable",
     }
-}
-
-attribute! {
-    /// What became of a data point that was exported.
-    enum Fate: "outcome" { Delivered = "delivered", Lost = "lost", Rejected = "rejected" }
 }
 
 /// The name has an open-ended attribute, `instrument`: the names of the program's observable instruments.
@@ -70,14 +82,50 @@ const POINTS_DROPPED: CounterSpec<DropReason> = CounterSpec::new(
     "Data points that were collected but not exposed to a scrape.",
 );
 
+/// By the status of the answer, an open-ended attribute, `code`.
+const SCRAPE_REQUESTS: CounterSpec = CounterSpec::new("barograph.scrape.requests", "{request}", "Scrapes, by status code.");
+
+const SCRAPE_IN_FLIGHT: UpDownCounterSpec =
+    UpDownCounterSpec::new("barograph.scrape.in_flight", "{request}", "Scrapes that are waiting or on their way.");
+
+const SCRAPE_BYTES: CounterSpec =
+    CounterSpec::new("barograph.scrape.sent", "By", "Bytes of scraped pages, as they were sent: compressed if they were.");
+
+const SCRAPE_SERIES: GaugeSpec =
+    GaugeSpec::new("barograph.scrape.series", "{series}", "Series in the last whole page: a histogram is one for each set of labels.");
+
+const SCRAPE_REFUSED: CounterSpec<Refused> = CounterSpec::new(
+    "barograph.scrape.refused",
+    "{refusal}",
+    "Connections and requests that the scrape endpoint turned away, by reason.",
+);
+
+/// What the semantic conventions have names for. Specification: "Semantic Conventions for OpenTelemetry SDK metrics".
+const EXPORT_DURATION: HistogramSpec = HistogramSpec::new(
+    "otel.sdk.exporter.operation.duration",
+    "s",
+    "The duration of an export: of a scrape, from its request to its last byte.",
+)
+.buckets(DURATIONS);
+
+const COLLECTION_DURATION: HistogramSpec = HistogramSpec::new(
+    "otel.sdk.metric_reader.collection.duration",
+    "s",
+    "The duration of a collection, callbacks included.",
+)
+.buckets(DURATIONS);
+
+const POINTS_EXPORTED: CounterSpec = CounterSpec::new(
+    "otel.sdk.exporter.metric_data_point.exported",
+    "{data_point}",
+    "Data points whose export has ended.",
+);
+
+/// Few, because each is a series: from what nobody notices to what Prometheus gives up on.
+const DURATIONS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 10.0];
+
 const EXPORT_FAILURES: CounterSpec<Reason> =
     CounterSpec::new("barograph.export.failures", "{export}", "Exports that did not arrive whole, by reason.");
-
-const EXPORT_POINTS: CounterSpec<Fate> = CounterSpec::new(
-    "barograph.export.points",
-    "{point}",
-    "Data points that were pushed: taken, left out by the receiver, or not delivered.",
-);
 
 const EXPORT_LAST_SUCCESS: GaugeSpec =
     GaugeSpec::new("barograph.export.last_success_timestamp", "s", "When an export last arrived whole, as Unix time.");
@@ -118,8 +166,11 @@ impl SelfMetrics {
     }
 }
 
+/// The meter of all of them.
+pub(crate) const SCOPE: &str = "barograph";
+
 fn meter(provider: &dyn MeterProvider) -> Meter {
-    let scope = InstrumentationScope::builder("barograph").with_version(env!("CARGO_PKG_VERSION")).build();
+    let scope = InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
     provider.meter_with_scope(scope)
 }
 
@@ -130,23 +181,31 @@ fn open_counter(meter: &Meter, spec: &Descriptor) -> opentelemetry::metrics::Cou
 
 /// What a periodic reader says about its exports.
 ///
-/// Its series have an attribute more than their specs, `exporter`: which exporters a pipeline has is known when it starts.
+/// Its series have attributes more than their specs, which say whose they are: which exporters a pipeline has is known when
+/// it starts.
 #[derive(Debug)]
 pub(crate) struct ExportMetrics {
     exporter: KeyValue,
+    component: [KeyValue; 2],
     failures: opentelemetry::metrics::Counter<u64>,
     points: opentelemetry::metrics::Counter<u64>,
+    duration: opentelemetry::metrics::Histogram<f64>,
+    collection: opentelemetry::metrics::Histogram<f64>,
     last_success: opentelemetry::metrics::Gauge<f64>,
 }
 
 impl ExportMetrics {
-    pub(crate) fn new(provider: &dyn MeterProvider, exporter: String) -> Self {
+    /// `kind` is the `otel.component.type`, of which this exporter is the one of this number, from 0.
+    pub(crate) fn new(provider: &dyn MeterProvider, exporter: String, kind: &'static str, number: usize) -> Self {
         let meter = meter(provider);
         let last_success = EXPORT_LAST_SUCCESS.descriptor();
         let metrics = Self {
             exporter: KeyValue::new("exporter", exporter),
+            component: component(kind, number),
             failures: open_counter(&meter, &EXPORT_FAILURES.descriptor()),
-            points: open_counter(&meter, &EXPORT_POINTS.descriptor()),
+            points: open_counter(&meter, &POINTS_EXPORTED.descriptor()),
+            duration: open_histogram(&meter, &EXPORT_DURATION.descriptor()),
+            collection: open_histogram(&meter, &COLLECTION_DURATION.descriptor()),
             last_success: meter
                 .f64_gauge(last_success.name)
                 .with_unit(last_success.unit)
@@ -155,30 +214,157 @@ impl ExportMetrics {
         };
         // An alert can tell 0 from absent.
         for &reason in Reason::INFO.values {
-            metrics.failures.add(0, &metrics.attributes(Reason::INFO, reason));
+            metrics.failures.add(0, &[metrics.exporter.clone(), KeyValue::new(Reason::INFO.key, reason)]);
         }
-        for &fate in Fate::INFO.values {
-            metrics.points.add(0, &metrics.attributes(Fate::INFO, fate));
-        }
+        metrics.points.add(0, &metrics.component);
+        metrics.points.add(0, &metrics.of_error("rejected"));
         metrics
     }
 
-    fn attributes(&self, attribute: AttributeInfo, value: &'static str) -> [KeyValue; 2] {
-        [self.exporter.clone(), KeyValue::new(attribute.key, value)]
+    /// The attributes of what went wrong in this way.
+    fn of_error(&self, error: &'static str) -> [KeyValue; 3] {
+        let [kind, name] = self.component.clone();
+        [kind, name, KeyValue::new("error.type", error)]
     }
 
-    pub(crate) fn failed(&self, reason: Reason) {
-        self.failures.add(1, &self.attributes(Reason::INFO, Reason::INFO.values[Attribute::index(reason)]));
+    pub(crate) fn collected(&self, took: Duration) {
+        self.collection.record(took.as_secs_f64(), &self.component);
     }
 
-    pub(crate) fn points(&self, delivered: u64, rejected: u64, lost: u64) {
-        for (fate, points) in [(Fate::Delivered, delivered), (Fate::Rejected, rejected), (Fate::Lost, lost)] {
-            self.points.add(points, &self.attributes(Fate::INFO, Fate::INFO.values[Attribute::index(fate)]));
+    /// What became of the points of an export, and how long it took, waits before another try included.
+    pub(crate) fn ended(&self, points: Points, took: Duration, failure: Option<Reason>) {
+        self.points.add(points.delivered, &self.component);
+        if points.rejected > 0 {
+            self.points.add(points.rejected, &self.of_error("rejected"));
+        }
+        if points.lost > 0 {
+            self.points.add(points.lost, &self.of_error(failure.unwrap_or(Reason::Timeout).as_str()));
+        }
+        match failure {
+            None => {
+                self.duration.record(took.as_secs_f64(), &self.component);
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.last_success.record(now.as_secs_f64(), std::slice::from_ref(&self.exporter));
+            }
+            Some(reason) => {
+                self.duration.record(took.as_secs_f64(), &self.of_error(reason.as_str()));
+                self.failures.add(1, &[self.exporter.clone(), KeyValue::new(Reason::INFO.key, reason.as_str())]);
+            }
+        }
+    }
+}
+
+/// What became of the points of an export.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Points {
+    pub(crate) delivered: u64,
+    pub(crate) rejected: u64,
+    pub(crate) lost: u64,
+}
+
+/// The attributes that say in the semantic conventions' terms who it is.
+fn component(kind: &'static str, number: usize) -> [KeyValue; 2] {
+    [KeyValue::new("otel.component.type", kind), KeyValue::new("otel.component.name", format!("{kind}/{number}"))]
+}
+
+/// What the scrape endpoints of a pipeline say about themselves.
+#[derive(Debug)]
+pub(crate) struct ScrapeMetrics {
+    component: [KeyValue; 2],
+    requests: opentelemetry::metrics::Counter<u64>,
+    in_flight: UpDownCounter,
+    sent: Counter,
+    series: Gauge,
+    refused: Counter<Refused>,
+    duration: opentelemetry::metrics::Histogram<f64>,
+    collection: opentelemetry::metrics::Histogram<f64>,
+    points: opentelemetry::metrics::Counter<u64>,
+}
+
+impl ScrapeMetrics {
+    pub(crate) fn new(provider: &dyn MeterProvider) -> Self {
+        let meter = meter(provider);
+        let metrics = Self {
+            component: component("prometheus_http_text_metric_exporter", 0),
+            requests: open_counter(&meter, &SCRAPE_REQUESTS.descriptor()),
+            in_flight: meter.up_down_counter(&SCRAPE_IN_FLIGHT),
+            sent: meter.counter(&SCRAPE_BYTES),
+            series: meter.gauge(&SCRAPE_SERIES),
+            refused: meter.counter(&SCRAPE_REFUSED),
+            duration: open_histogram(&meter, &EXPORT_DURATION.descriptor()),
+            collection: open_histogram(&meter, &COLLECTION_DURATION.descriptor()),
+            points: open_counter(&meter, &POINTS_EXPORTED.descriptor()),
+        };
+        // An alert can tell 0 from absent.
+        for code in [200, 500, 503] {
+            metrics.requests.add(0, &[KeyValue::new("code", code)]);
+        }
+        metrics.points.add(0, &metrics.component);
+        metrics
+    }
+
+    pub(crate) fn refused(&self, reason: Refused) {
+        self.refused.add(1, reason);
+    }
+
+    /// A collection has ended, and taken so long.
+    pub(crate) fn collected(&self, took: Duration) {
+        self.collection.record(took.as_secs_f64(), &self.component);
+    }
+
+    /// A page has been written to its end, with so many points, which are all that there are or those that were asked for.
+    pub(crate) fn page(&self, points: usize, is_all: bool) {
+        self.points.add(points as u64, &self.component);
+        if is_all {
+            self.series.record(points as f64, ());
         }
     }
 
-    pub(crate) fn succeeded(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_success.record(now.as_secs_f64(), std::slice::from_ref(&self.exporter));
+    /// A scrape begins. It ends when what this returns is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Scrape {
+        self.in_flight.add(1, ());
+        Scrape { metrics: Arc::clone(self), begun: Instant::now(), sent: 0, error: Some("cancelled") }
     }
+}
+
+/// A scrape under way: dropped before it was told how it ended, it is one that its scraper gave up.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    metrics: Arc<ScrapeMetrics>,
+    begun: Instant,
+    sent: u64,
+    error: Option<&'static str>,
+}
+
+impl Scrape {
+    pub(crate) fn status(&self, code: u16) {
+        self.metrics.requests.add(1, &[KeyValue::new("code", i64::from(code))]);
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// It has ended: well, or with an error of this kind.
+    pub(crate) fn ended(&mut self, error: Option<&'static str>) {
+        self.error = error;
+    }
+}
+
+impl Drop for Scrape {
+    fn drop(&mut self) {
+        self.metrics.in_flight.add(-1, ());
+        self.metrics.sent.add(self.sent, ());
+        let [kind, name] = self.metrics.component.clone();
+        let took = self.begun.elapsed().as_secs_f64();
+        match self.error {
+            None => self.metrics.duration.record(took, &[kind, name]),
+            Some(error) => self.metrics.duration.record(took, &[kind, name, KeyValue::new("error.type", error)]),
+        }
+    }
+}
+
+fn open_histogram(meter: &Meter, spec: &Descriptor) -> opentelemetry::metrics::Histogram<f64> {
+    let histogram = meter.f64_histogram(spec.name).with_unit(spec.unit).with_description(spec.description);
+    histogram.with_boundaries(DURATIONS.to_vec()).build()
 }

@@ -21,7 +21,25 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
 
-    /// Where the metrics are served, whatever the environment says.
+    /// Where the metrics are served, whatever the environment says: HOST:PORT, unix:/path/of/socket, or systemd. May be
+    /// given several times.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["host", "port"])]
+    listen: Vec<String>,
+
+    /// Asks for TLS and credentials, by a web configuration file as Prometheus' exporters have it. Needs the feature
+    /// web-config.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) web_config: Option<PathBuf>,
+
+    /// Serve /debug/metrics: why each metric is named as it is, and why one is missing.
+    #[arg(long)]
+    pub(crate) debug_page: bool,
+
+    /// Go on serving for this time once everything has ended, so that the last values are scraped.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) linger: Option<Duration>,
+
+    /// The host they are served at.
     #[arg(long)]
     host: Option<String>,
 
@@ -40,15 +58,15 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The address of the scrape endpoint, if the command line says it.
-    pub(crate) fn address(&self) -> Option<String> {
+    /// The addresses of the scrape endpoint; none where the command line does not say.
+    pub(crate) fn addresses(&self) -> Vec<String> {
         if self.host.is_none() && self.port.is_none() {
-            return None;
+            return self.listen.clone();
         }
         let (host, port) = (self.host.as_deref().unwrap_or("127.0.0.1"), self.port.unwrap_or(9464));
         // An IPv6 address has colons of its own.
         let needs_brackets = host.contains(':') && !host.starts_with('[');
-        Some(if needs_brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+        vec![if needs_brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") }]
     }
 
     /// The directory the user named, if there is one.

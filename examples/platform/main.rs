@@ -16,6 +16,13 @@
 //! OTEL_METRICS_EXPORTER=prometheus,otlp OTEL_EXPORTER_OTLP_PROTOCOL=grpc …      # scraped and pushed
 //! ```
 //!
+//! The endpoint can be tried as it would stand in the open, with the feature `web-config`:
+//!
+//! ```text
+//! cargo run --release --features web-config --example platform -- \
+//!     --listen 0.0.0.0:9464 --listen unix:/tmp/platform.sock --web-config web-config.yml --debug-page
+//! ```
+//!
 //! Look at two lines: where the metrics are, at the start, and whether they say what the workers have counted
 //! themselves, at the end. A last line that says otherwise comes with exit code 1.
 //!
@@ -107,8 +114,16 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let project = Project::open(args)?;
 
     let mut telemetry = Telemetry::from_env().or_service_name("automation-platform");
-    if let Some(address) = args.address() {
-        telemetry = telemetry.with_address(address);
+    let addresses = args.addresses();
+    if !addresses.is_empty() {
+        telemetry = telemetry.with_addresses(addresses);
+    }
+    if let Some(file) = &args.web_config {
+        telemetry = telemetry.with_web_config(file);
+    }
+    // DEBUG
+    if let Some(linger) = args.linger {
+        telemetry = telemetry.with_linger(linger);
     }
     let telemetry = telemetry.start()?;
     // One provider for all five. Each builds its instruments here, once.
@@ -121,14 +136,13 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     // All that can be wrong with an instrument is known now, rather than when somebody misses its series.
     telemetry.verify()?;
 
-    let url = telemetry.local_addr().map(scrape::url);
     let addresses = Addresses {
         deepseek: stand_ins::start(&runtime, stand_ins::DEEPSEEK)?,
         perplexity: stand_ins::start(&runtime, stand_ins::PERPLEXITY)?,
         // Only the system could listen on port 1, and it does not: the backup is switched off.
         backup: SocketAddr::from(([127, 0, 0, 1], 1)),
     };
-    introduce(&console, &project, &addresses, &telemetry);
+    introduce(&console, &project, &addresses, &telemetry, args);
 
     let tallies = [Tally::default(), Tally::default(), Tally::default(), Tally::default()];
     let [watcher_tally, audit_tally, bridge_tally, client_tally] = &tallies;
@@ -162,27 +176,40 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     }
 
     console.section("Summary");
-    let agrees = match &url {
-        Some(url) => summarize(args, &console, &runtime, url, &tallies)?,
-        None => {
-            console.line("nothing is scraped here: what was counted is where it was pushed to");
-            true
-        }
+    let agrees = if telemetry.scrape().is_ok() {
+        summarize(args, &console, || page(args, &runtime, &telemetry), &tallies)?
+    } else {
+        console.line("nothing is scraped here: what was counted is where it was pushed to");
+        true
     };
-    telemetry.shutdown(Duration::from_secs(5))?;
+    telemetry.shutdown(Duration::from_secs(5) + args.linger.unwrap_or_default())?;
     project.close()?;
     Ok(agrees)
 }
 
-fn introduce(console: &Console, project: &Project, addresses: &Addresses, telemetry: &Telemetry) {
+/// The page as its scrapers get it. One that asks for credentials is not asked: they are not ours to know.
+fn page(args: &Args, runtime: &Runtime, telemetry: &Telemetry) -> Result<String, Box<dyn Error>> {
+    match telemetry.local_urls().next() {
+        Some(url) if args.web_config.is_none() => runtime.block_on(scrape::get(url)),
+        _ => Ok(telemetry.scrape()?),
+    }
+}
+
+fn introduce(console: &Console, project: &Project, addresses: &Addresses, telemetry: &Telemetry, args: &Args) {
     console.section(format_args!("Watching {}", project.root.display()));
     if project.is_scratch() {
         console.line("a scratch copy of the sample project, removed at the end; a developer works on it");
     }
     console.line(format_args!("tests: {}", project.test_command));
     console.section("Metrics");
-    if let Some(address) = telemetry.local_addr() {
-        console.line(format_args!("curl {}", scrape::url(address)));
+    for url in telemetry.local_urls() {
+        console.line(format_args!("curl {url}"));
+        if args.debug_page {
+            console.line(format_args!("curl {}", url.replace("/metrics", "/debug/metrics")));
+        }
+    }
+    for socket in args.addresses().iter().filter_map(|address| address.strip_prefix("unix:")) {
+        console.line(format_args!("curl --unix-socket {socket} http://localhost/metrics"));
     }
     let configuration = telemetry.configuration();
     configuration.warnings.iter().for_each(|warning| console.line(format_args!("warning: {warning}")));
@@ -259,13 +286,12 @@ fn supervise(args: &Args, console: &Console, interrupt: &Flag, [watcher, audit, 
 fn summarize(
     args: &Args,
     console: &Console,
-    runtime: &Runtime,
-    url: &str,
+    page: impl Fn() -> Result<String, Box<dyn Error>>,
     tallies: &[Tally],
 ) -> Result<bool, Box<dyn Error>> {
     let begun = Instant::now();
     let (samples, report) = loop {
-        let samples = runtime.block_on(scrape::scrape(url))?;
+        let samples = scrape::samples(&page()?)?;
         let report = Report::new(tallies, &samples);
         // A future whose caller's time was up leaves the loop a moment after its caller did.
         if report.agrees() || begun.elapsed() > Duration::from_secs(1) {

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,19 +23,8 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
 }
 
-/// Where a browser on this machine finds the metrics of an endpoint that listens here.
-pub(crate) fn url(mut address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    format!("http://{address}/metrics")
-}
-
-/// Gets the page over HTTP and reads it.
-pub(crate) async fn scrape(url: &str) -> Result<Vec<Sample>, Box<dyn Error>> {
+/// Gets the page over HTTP.
+pub(crate) async fn get(url: &str) -> Result<String, Box<dyn Error>> {
     let uri: Uri = url.parse()?;
     let get = async {
         let response = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>().get(uri).await?;
@@ -47,7 +35,11 @@ pub(crate) async fn scrape(url: &str) -> Result<Vec<Sample>, Box<dyn Error>> {
         }
         Ok::<_, Box<dyn Error>>(String::from_utf8(page.into())?)
     };
-    let page = tokio::time::timeout(TIMEOUT, get).await.map_err(|_| format!("{url} did not answer"))??;
+    tokio::time::timeout(TIMEOUT, get).await.map_err(|_| format!("{url} did not answer"))?
+}
+
+/// Reads a page.
+pub(crate) fn samples(page: &str) -> Result<Vec<Sample>, Box<dyn Error>> {
     page.lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| sample(line).ok_or_else(|| format!("not a line of a scrape: {line}").into()))

@@ -62,10 +62,10 @@ use file::read as read_file;
 #[cfg(feature = "otlp")]
 pub(crate) use model::without_password;
 pub use model::{
-    Compression, Config, ConsoleMetricExporter, ExemplarFilter, HistogramAggregation, IncludeExclude,
-    MeterConfigurator, MeterMatcher, MeterProvider, MetricReader, OtlpFileMetricExporter, OtlpHttpEncoding,
+    Compression, Config, ConsoleMetricExporter, EndpointLimits, ExemplarFilter, HistogramAggregation, IncludeExclude,
+    Listener, MeterConfigurator, MeterMatcher, MeterProvider, MetricReader, OtlpFileMetricExporter, OtlpHttpEncoding,
     OtlpMetricExporter, PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader,
-    PushMetricExporter, Resource, ResourceDetection, ResourceDetector, TemporalityPreference, Tls,
+    PushMetricExporter, RateLimit, Resource, ResourceDetection, ResourceDetector, TemporalityPreference, Tls,
 };
 pub use settings::Setting;
 

@@ -1,12 +1,15 @@
 //! The model: the types of the declarative configuration's `resource` and `meter_provider`, in Rust.
 
 use std::fmt;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
+use crate::error::StartError;
 use crate::exposition::TranslationStrategy;
 use crate::view::{CardinalityLimits, View};
 
@@ -436,12 +439,157 @@ pub struct PrometheusMetricExporter {
     pub translation_strategy: TranslationStrategy,
     /// Whether it listens at all: a program may mount the service in a server of its own. Not in the schema.
     pub listens: bool,
+    /// Where it listens instead of at `host` and `port`. Defaults to nothing: there. Not in the schema.
+    pub listeners: Vec<Listener>,
     /// Where the metrics are. Defaults to `/metrics`. Not in the schema.
     pub path: String,
     /// What stands before the name of every metric, with a `_` between. Defaults to nothing. Not in the schema.
     pub namespace: String,
     /// Whether OpenMetrics shows when series began. Defaults to false. Not in the schema.
     pub created_series: bool,
+    /// The file that asks for TLS and for credentials, in the format of Prometheus' own exporters. Defaults to none. Needs
+    /// the feature `web-config`. Not in the schema.
+    pub web_config_file: Option<PathBuf>,
+    /// What anybody can take of it. Not in the schema.
+    pub limits: EndpointLimits,
+    /// How long it is served after a shutdown has begun, so that the last values are scraped. Defaults to not at all. Not
+    /// in the schema.
+    pub linger: Duration,
+}
+
+/// A place where a scrape endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listener {
+    /// A port of a name or an address.
+    Tcp {
+        /// The name or address. Of a name that stands for several addresses the first that can be bound, IPv4 first.
+        host: String,
+        /// The port; 0 lets the system choose.
+        port: u16,
+    },
+    /// A socket in the file system. One that a program has left behind there is replaced, one that is served is not. Who
+    /// may connect is what the directory and the process' umask say.
+    Unix(PathBuf),
+    /// Every stream socket that systemd has handed over ([socket activation]).
+    ///
+    /// [socket activation]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+    Systemd,
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd => f.write_str("systemd"),
+        }
+    }
+}
+
+impl FromStr for Listener {
+    type Err = StartError;
+
+    /// `host:port`, with brackets around an IPv6 address, `unix:/path/of/socket`, or `systemd`.
+    fn from_str(address: &str) -> Result<Self, StartError> {
+        let invalid = |what: &str| StartError::Address {
+            address: address.to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()),
+        };
+        if address == "systemd" {
+            return Ok(Self::Systemd);
+        }
+        if let Some(path) = address.strip_prefix("unix:") {
+            return if path.is_empty() { Err(invalid("no path after `unix:`")) } else { Ok(Self::Unix(path.into())) };
+        }
+        let (host, port) = address.rsplit_once(':').ok_or_else(|| invalid("no port"))?;
+        let port = port.parse().map_err(|_| invalid("invalid port value"))?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bare.is_none() && host.contains(':') {
+            return Err(invalid("an IPv6 address stands in brackets, as in [::1]:9464"));
+        }
+        Ok(Self::Tcp { host: bare.unwrap_or(host).to_owned(), port })
+    }
+}
+
+/// What anybody can take of a scrape endpoint that listens. What is mounted in a server of your own has that server's
+/// limits, and of these `max_scrapes`, `scrape_timeout` and `scrape_timeout_offset`.
+///
+/// ```
+/// use barograph::Telemetry;
+/// use barograph::config::EndpointLimits;
+///
+/// let limits = EndpointLimits { max_connections: 32, ..EndpointLimits::default() };
+/// let builder = Telemetry::builder("checkout").with_limits(limits);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointLimits {
+    /// Connections open at once. Where there are more, the one gives way that has been without a request for longest.
+    /// Defaults to 256: a Prometheus holds one; the rest is room for people, for more of them, and for strangers, in a
+    /// quarter of the descriptors that a process usually has.
+    pub max_connections: usize,
+    /// Scrapes that wait or are on their way at once; whoever asks beyond gets a 503. Defaults to 256, as many as there are
+    /// connections: they share collections, and pages that nobody reads give way to others.
+    pub max_scrapes: usize,
+    /// The bytes of a request's head. More is a 431. At least 8 KiB, which is what reading takes. Defaults to 32 KiB: more
+    /// than any scraper sends, a browser's cookies included.
+    pub max_head_bytes: usize,
+    /// The bytes of a request's body. More is a 413. A scrape has none and whatever comes is not read; defaults to 4 KiB for
+    /// clients that send one out of habit.
+    pub max_body_bytes: u64,
+    /// The time for a TLS handshake and the head of a request, from its first byte; on a new connection, from its begin.
+    /// Defaults to 10 s: the longest round trips take a tenth of it.
+    pub head_timeout: Duration,
+    /// The time between two requests on one connection. Defaults to 120 s: longer than any usual scrape interval, so that a
+    /// Prometheus keeps its connection.
+    pub idle_timeout: Duration,
+    /// The time in which a scraper takes not a single byte of its answer. Defaults to 30 s: a scraper that lives takes some
+    /// within its own timeout, which is 10 s.
+    pub write_timeout: Duration,
+    /// The time for a whole answer. Defaults to 120 s: a page of 10 MB over a line of 1 Mbit/s.
+    pub answer_timeout: Duration,
+    /// The time for a scrape whose scraper names none. Defaults to 9.5 s: Prometheus gives up after 10 s.
+    pub scrape_timeout: Duration,
+    /// What is left of the time that the scraper names (`X-Prometheus-Scrape-Timeout-Seconds`) for the answer to travel, at
+    /// most half of it. Defaults to 0.5 s, as in Prometheus' blackbox exporter.
+    pub scrape_timeout_offset: Duration,
+    /// Requests in a time, before anybody is asked who they are; more is a 429 with `Retry-After`. Defaults to none: the other
+    /// limits bound the work, and a rate would have to know how many scrape. A web configuration file can set one as well,
+    /// which counts then.
+    pub rate_limit: Option<RateLimit>,
+    /// Names, besides those of the loopback and the configured one, for which an endpoint on loopback answers without TLS.
+    /// Defaults to none: a web page that a browser loads from elsewhere could point its own name to 127.0.0.1 and read
+    /// the metrics (DNS rebinding). `*` answers for all.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for EndpointLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 256,
+            max_scrapes: 256,
+            max_head_bytes: 32 * 1024,
+            max_body_bytes: 4 * 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            write_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(120),
+            scrape_timeout: Duration::from_millis(9_500),
+            scrape_timeout_offset: Duration::from_millis(500),
+            rate_limit: None,
+            allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+/// A token bucket: each request takes a token, and there is a new one after each interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// The time between two requests in the long run; zero is no limit.
+    pub interval: Duration,
+    /// How many requests may come at once, at least 1.
+    pub burst: u32,
 }
 
 impl Default for PrometheusMetricExporter {
@@ -457,6 +605,10 @@ impl Default for PrometheusMetricExporter {
             path: "/metrics".to_owned(),
             namespace: String::new(),
             created_series: false,
+            listeners: Vec::new(),
+            web_config_file: None,
+            limits: EndpointLimits::default(),
+            linger: Duration::ZERO,
         }
     }
 }
@@ -483,5 +635,25 @@ mod tests {
     fn the_path_of_metrics_comes_before_a_query() {
         assert_eq!(metrics_url("http://host/"), "http://host/v1/metrics");
         assert_eq!(metrics_url("http://host/a?b=c"), "http://host/a/v1/metrics?b=c");
+    }
+
+    #[test]
+    fn an_address_is_a_port_a_file_or_what_systemd_hands_over() {
+        let tcp = |host: &str, port| Listener::Tcp { host: host.to_owned(), port };
+        for (address, listener) in [
+            ("127.0.0.1:9464", tcp("127.0.0.1", 9464)),
+            ("localhost:0", tcp("localhost", 0)),
+            ("[::1]:80", tcp("::1", 80)),
+            ("unix:/run/app/metrics.sock", Listener::Unix("/run/app/metrics.sock".into())),
+            ("unix:metrics.sock", Listener::Unix("metrics.sock".into())),
+            ("systemd", Listener::Systemd),
+        ] {
+            assert_eq!(address.parse::<Listener>().unwrap(), listener, "{address}");
+            assert_eq!(listener.to_string(), address);
+        }
+        for wrong in ["", "9464", "localhost", "localhost:", "localhost:http", "::1:9464", "unix:", "host:70000"] {
+            let error = wrong.parse::<Listener>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{wrong}`")), "{error}");
+        }
     }
 }

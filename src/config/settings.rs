@@ -179,9 +179,16 @@ impl List<'_> {
     }
 
     fn prometheus(&mut self, path: &str, exporter: &PrometheusMetricExporter) {
-        if exporter.listens {
+        if exporter.listens && exporter.listeners.is_empty() {
             self.add(&format!("{path}.host"), &exporter.host);
             self.add(&format!("{path}.port"), exporter.port);
+        }
+        if exporter.listens && !exporter.listeners.is_empty() {
+            let listeners: Vec<_> = exporter.listeners.iter().map(ToString::to_string).collect();
+            self.add(&format!("{path}.listeners"), listeners.join(", "));
+        }
+        if let Some(file) = &exporter.web_config_file {
+            self.add(&format!("{path}.web_config_file"), file.display());
         }
         self.add(&format!("{path}.scope_info_enabled"), exporter.scope_info_enabled);
         self.add(&format!("{path}.target_info_enabled/development"), exporter.target_info_enabled);

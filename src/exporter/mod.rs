@@ -135,6 +135,21 @@ impl PushExporter {
         }
     }
 
+    /// What it is in the terms of the semantic conventions, where they have one for it: its `otel.component.type`.
+    pub(crate) fn component(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "otlp")]
+            Self::OtlpHttp(exporter) if exporter.is_json() => "otlp_http_json_metric_exporter",
+            #[cfg(feature = "otlp")]
+            Self::OtlpHttp(_) => "otlp_http_metric_exporter",
+            #[cfg(feature = "otlp")]
+            Self::OtlpGrpc(_) => "otlp_grpc_metric_exporter",
+            #[cfg(feature = "otlp")]
+            Self::OtlpFile(_) => "otlp_file_metric_exporter",
+            Self::Console(_) => "console_metric_exporter",
+        }
+    }
+
     /// Where it pushes to, for people, without secrets.
     pub(crate) fn target(&self) -> String {
         match self {

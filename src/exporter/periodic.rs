@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Again, Exported, Failure, PushExporter, points, too_late};
 use crate::runtime;
-use crate::self_metrics::{ExportMetrics, Reason};
+use crate::self_metrics::{ExportMetrics, Points, Reason};
 
 /// Flushes that are asked for while a collection runs; then they are taken, and those forgotten whose callers have left.
 const MAX_WAITING: usize = 1_024;
@@ -131,6 +131,8 @@ struct Worker {
     data: ResourceMetrics,
     /// How far the last export got.
     exported: Exported,
+    /// When it began.
+    begun: Instant,
     /// When the receiver wants to hear from us again.
     not_before: Option<Instant>,
     /// Somebody waits: what is to be tried again is tried now.
@@ -141,7 +143,7 @@ impl Worker {
     fn new(periodic: Periodic) -> Self {
         let log = Log::new(periodic.exporter.target());
         let (data, exported) = (ResourceMetrics::default(), Exported::default());
-        Self { periodic, log, data, exported, not_before: None, hurry: Arc::default() }
+        Self { periodic, log, data, exported, begun: Instant::now(), not_before: None, hurry: Arc::default() }
     }
 
     async fn run(mut self, mut commands: Commands) {
@@ -251,6 +253,7 @@ impl Worker {
 
     async fn export(&mut self, until: Instant) -> Result<(), String> {
         self.exported = Exported::default();
+        self.begun = Instant::now();
         let result = match self.collect() {
             Ok(()) => {
                 let export = self.periodic.exporter.export(&self.data, until, &self.hurry, &mut self.exported);
@@ -266,21 +269,24 @@ impl Worker {
     fn count(&mut self, result: &Result<(), Failure>) {
         let Exported { delivered, rejected, message } = &self.exported;
         let lost = points(&self.data).saturating_sub(delivered + rejected);
-        self.periodic.metrics.points(*delivered, *rejected, lost);
+        let failure = match result {
+            Ok(()) if *rejected > 0 => Some(Reason::Rejected),
+            Ok(()) => None,
+            Err(failure) => Some(failure.reason),
+        };
+        let points = Points { delivered: *delivered, rejected: *rejected, lost };
+        self.periodic.metrics.ended(points, self.begun.elapsed(), failure);
         match result {
             Ok(()) if *rejected > 0 => {
-                self.periodic.metrics.failed(Reason::Rejected);
                 self.log.failed(&format!("{rejected} points were rejected: {message}"));
             }
             Ok(()) => {
                 if !message.is_empty() {
                     self.log.warned(message);
                 }
-                self.periodic.metrics.succeeded();
                 self.log.succeeded();
             }
             Err(failure) => {
-                self.periodic.metrics.failed(failure.reason);
                 self.log.failed(&failure.message);
                 if let Again::Later(Some(delay)) = failure.again {
                     self.not_before = Some(Instant::now() + delay.min(LONGEST_PAUSE));

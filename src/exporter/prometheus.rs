@@ -32,7 +32,7 @@ use crate::exposition::{
     Encoder, Escaping, Family, FamilyEnd, FamilyKind, Format, Grid, LabelNames, MetricName, Naming, OpenMetricsEncoder,
     Out, ProtobufEncoder, Syntax, TARGET_INFO, TextEncoder, is_family_name, open_metrics_name,
 };
-use crate::self_metrics::{DropReason, SelfMetrics};
+use crate::self_metrics::{DropReason, ScrapeMetrics, SelfMetrics};
 use crate::view::Pattern;
 use labels::FixedLabels;
 use order::Orders;
@@ -108,14 +108,19 @@ fn series_suffixes(kind: FamilyKind) -> &'static [&'static str] {
 pub(crate) struct PrometheusExporter {
     options: PrometheusOptions,
     self_metrics: Arc<SelfMetrics>,
+    scrape_metrics: Arc<ScrapeMetrics>,
     /// The order of each family's points in the scrape before.
     orders: Mutex<Orders>,
     warned: Mutex<HashSet<(Box<str>, &'static str)>>,
 }
 
 impl PrometheusExporter {
-    pub(crate) fn new(options: PrometheusOptions, self_metrics: Arc<SelfMetrics>) -> Self {
-        Self { options, self_metrics, orders: Mutex::default(), warned: Mutex::default() }
+    pub(crate) fn new(
+        options: PrometheusOptions,
+        self_metrics: Arc<SelfMetrics>,
+        scrape_metrics: Arc<ScrapeMetrics>,
+    ) -> Self {
+        Self { options, self_metrics, scrape_metrics, orders: Mutex::default(), warned: Mutex::default() }
     }
 
     /// Writes what was collected from the SDK and from a merged registry, as far as it is asked for.
@@ -157,16 +162,18 @@ impl PrometheusExporter {
             names: LabelNames::default(),
             taken: HashSet::new(),
         };
+        let mut points = 0;
         for family in entries.chunk_by(|a, b| a.name == b.name) {
             if encoder.is_stopped() {
                 return;
             }
-            self.family(family, &mut page, &mut encoder);
+            points += self.family(family, &mut page, &mut encoder);
         }
         if asked.names.is_empty() {
             self.orders.lock().unwrap_or_else(PoisonError::into_inner).keep_to(asked.format.escaping, &entries);
         }
         encoder.end();
+        self.scrape_metrics.page(points, asked.names.is_empty());
     }
 
     /// Every metric that is asked for under its scraped name, in the order in which they are written.
@@ -223,8 +230,8 @@ impl PrometheusExporter {
         entries
     }
 
-    /// Writes the metrics that share a name.
-    fn family(&self, entries: &[Entry<'_>], page: &mut Page<'_>, encoder: &mut impl Encoder) {
+    /// Writes the metrics that share a name, and returns how many points they have.
+    fn family(&self, entries: &[Entry<'_>], page: &mut Page<'_>, encoder: &mut impl Encoder) -> usize {
         let first = &entries[0];
         let kind = page.take(&first.name, first.series.kind());
         if page.names.len() > MAX_LABEL_NAMES {
@@ -238,7 +245,7 @@ impl PrometheusExporter {
         for entry in dropped {
             self.drop_points(entry.original, entry.series.len(), DropReason::Conflict);
         }
-        let Some(kind) = kind else { return };
+        let Some(kind) = kind else { return 0 };
         let bounds: Vec<Vec<f64>> = shown.iter().map(|entry| entry.series.bounds()).collect();
         let mut members = Members::new(&self.options.naming, page.escaping, kind);
         for (entry, bounds) in shown.iter().zip(&bounds) {
@@ -286,6 +293,7 @@ impl PrometheusExporter {
             self.drop_points(entry.original, left_out.duplicates, DropReason::Duplicate);
             self.drop_points(entry.original, left_out.invalid, DropReason::InvalidValue);
         }
+        walked.written
     }
 
     /// The first that says something. Where another says something else, that is said once.

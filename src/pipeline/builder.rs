@@ -1,12 +1,13 @@
 //! From what was asked for to a pipeline that runs.
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader as SdkMetricReader;
@@ -15,8 +16,8 @@ use prometheus::Registry;
 
 use super::Telemetry;
 use crate::config::{
-    self, Configuration, Fallback, HistogramAggregation, IncludeExclude, MetricReader, PeriodicMetricReader,
-    Preferences, PrometheusMetricExporter, PullMetricReader, TemporalityPreference,
+    self, Configuration, EndpointLimits, Fallback, HistogramAggregation, IncludeExclude, Listener, MeterMatcher,
+    MetricReader, PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader, TemporalityPreference,
 };
 use crate::error::{ConfigError, StartError};
 use crate::exporter::{
@@ -26,8 +27,10 @@ use crate::exporter::{
 use crate::exposition::{Naming, TranslationStrategy};
 use crate::guard::{EnabledMeters, GuardedMeterProvider, Scraped};
 use crate::resource;
-use crate::scrape::{Collector, Endpoint, Gatherer, ScrapeService, Server};
-use crate::self_metrics::{ExportMetrics, SelfMetrics};
+use crate::scrape::{
+    Bound, Collector, Endpoint, Gatherer, Offer, Readiness, ScrapeService, Server, WebConfig, bind,
+};
+use crate::self_metrics::{self, ExportMetrics, ScrapeMetrics, SelfMetrics};
 use crate::view::{Pattern, ReaderDefaults, View, Views};
 
 impl Telemetry {
@@ -194,17 +197,38 @@ impl TelemetryBuilder {
         })
     }
 
-    /// Where the endpoint listens: a host and a port, where 0 lets the system choose. Defaults to `localhost:9464`: to be
-    /// scraped from other machines, name an address that they reach. Says nothing where there is no scrape endpoint,
-    /// as the other methods about one.
-    pub fn with_address(mut self, address: impl ToString) -> Self {
-        let address = address.to_string();
+    /// Where the endpoint listens: a host and a port, where 0 lets the system choose, `unix:` and the path of a socket, or
+    /// `systemd` for what [socket activation] hands over. Defaults to `localhost:9464`: to be scraped from other
+    /// machines, name an address that they reach. Says nothing where there is no scrape endpoint, as the other methods
+    /// about one.
+    ///
+    /// [socket activation]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+    pub fn with_address(self, address: impl ToString) -> Self {
+        self.with_addresses([address])
+    }
+
+    /// Several places where the endpoint listens, each as [`with_address`](Self::with_address) takes it.
+    ///
+    /// ```
+    /// use barograph::Telemetry;
+    ///
+    /// let builder = Telemetry::builder("checkout")
+    ///     .with_addresses(["127.0.0.1:9464", "[::1]:9464", "unix:/run/checkout/metrics.sock"]);
+    /// ```
+    pub fn with_addresses<A: ToString>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
+        let addresses: Vec<_> = addresses.into_iter().map(|address| address.to_string()).collect();
         self.changes.push(Box::new(move |configuration| {
-            let (host, port) = host_and_port(&address)?;
-            change_prometheus(configuration, &["host", "port"], |exporter| {
-                exporter.host.clone_from(&host);
-                exporter.port = port;
+            let listeners = addresses.iter().map(|address| address.parse()).collect::<Result<Vec<Listener>, _>>()?;
+            change_prometheus(configuration, &["host", "port", "listeners"], |exporter| {
                 exporter.listens = true;
+                match listeners.as_slice() {
+                    // What the schema has words for is said in them.
+                    [Listener::Tcp { host, port }] => {
+                        (exporter.host, exporter.port) = (host.clone(), *port);
+                        exporter.listeners.clear();
+                    }
+                    listeners => exporter.listeners = listeners.to_vec(),
+                }
             });
             Ok(())
         }));
@@ -214,6 +238,50 @@ impl TelemetryBuilder {
     /// Opens no socket: for programs that mount [`Telemetry::scrape_service`] in a server of their own.
     pub fn without_endpoint(self) -> Self {
         self.change_prometheus("listens", |exporter| exporter.listens = false)
+    }
+
+    /// The file that asks for TLS and for passwords, tokens or client certificates, in the [format] of Prometheus' own
+    /// exporters, with `bearer_token_file` besides. It and the files that it names are read again when they change. Needs the
+    /// feature `web-config`.
+    ///
+    /// ```no_run
+    /// use barograph::Telemetry;
+    ///
+    /// let telemetry = Telemetry::builder("checkout")
+    ///     .with_address("0.0.0.0:9464")
+    ///     .with_web_config("/etc/checkout/web-config.yml")
+    ///     .start()?;
+    /// # Ok::<(), barograph::StartError>(())
+    /// ```
+    ///
+    /// [format]: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
+    pub fn with_web_config(self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.change_prometheus("web_config_file", move |exporter| exporter.web_config_file = Some(path.clone()))
+    }
+
+    /// What anybody can take of the endpoint: see [`EndpointLimits`].
+    pub fn with_limits(self, limits: EndpointLimits) -> Self {
+        self.change_prometheus("limits", move |exporter| exporter.limits = limits.clone())
+    }
+
+    /// How long a shutdown goes on serving before it ends, so that every Prometheus scrapes the last values: a scrape
+    /// interval, and a little. `/readyz` says 503 meanwhile. It is part of the shutdown's deadline, of which the end needs
+    /// some too. Defaults to not at all.
+    pub fn with_linger(self, linger: Duration) -> Self {
+        self.change_prometheus("linger", move |exporter| exporter.linger = linger)
+    }
+
+    /// Leaves out what the pipeline says about itself, the metrics of the meter `barograph`. In a file it is that meter's
+    /// `enabled: false`.
+    pub fn without_self_metrics(self) -> Self {
+        self.change(|configuration| {
+            let provider = configuration.config.meter_provider.get_or_insert_default();
+            let rule = MeterMatcher { name: self_metrics::SCOPE.to_owned(), enabled: false };
+            // The first that matches decides.
+            provider.meter_configurator.meters.insert(0, rule);
+            configuration.set_by_code("meter_provider.meter_configurator/development");
+        })
     }
 
     /// Where the metrics are. Defaults to `/metrics`.
@@ -341,7 +409,6 @@ impl TelemetryBuilder {
         }
         let is_read = !readers.is_empty();
         let sdk = views.install(readers, builder).build();
-        let self_metrics = Arc::new(SelfMetrics::new(&sdk));
         let scraped = pulls.first().map(|(_, pull)| pull.reader.exporter.clone()).unwrap_or_default();
         let configurator = meter_provider.meter_configurator;
         let rules = configurator.meters.into_iter().map(|meter| (Pattern::of_keys(meter.name), meter.enabled));
@@ -349,36 +416,51 @@ impl TelemetryBuilder {
             default: is_read && configurator.default_enabled,
             rules: rules.filter(|_| is_read).collect(),
         };
+        // What the pipeline says about itself leaves by the SDK's own provider: nobody has to be guarded from it.
+        let nobody = NoopMeterProvider::new();
+        let own: &dyn MeterProvider = if enabled.contains(self_metrics::SCOPE) { &sdk } else { &nobody };
+        let self_metrics = Arc::new(SelfMetrics::new(own));
+        let scrape_metrics = Arc::new(ScrapeMetrics::new(if pulls.is_empty() { &nobody } else { own }));
         let provider =
             GuardedMeterProvider::new(sdk.clone(), views, shown(&scraped), enabled, Arc::clone(&self_metrics));
 
         let thread = |name| move |source| StartError::Thread { name, source };
         let service_name = service_name(&configuration);
-        let mut endpoints = Vec::new();
-        for (reader, pull) in pulls {
-            let exporter = PrometheusExporter::new(options(&pull.reader.exporter), Arc::clone(&self_metrics));
+        let readiness = Arc::new(Readiness::default());
+        let linger = pulls.iter().map(|(_, pull)| pull.reader.exporter.linger).max().unwrap_or_default();
+        let endpoint = |path, gatherer| {
+            let (service_name, provider) = (service_name.clone(), provider.clone());
+            let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&scrape_metrics));
+            ScrapeService::new(Endpoint { service_name, path, gatherer, provider, readiness, metrics })
+        };
+        let (mut services, mut offers) = (Vec::new(), Vec::new());
+        for (reader, Pull { reader: pull, listeners, web_config }) in pulls {
+            let exporter = PrometheusExporter::new(
+                options(&pull.exporter),
+                Arc::clone(&self_metrics),
+                Arc::clone(&scrape_metrics),
+            );
             let merged = self.merged.clone().map(|registry| MergedRegistry::new(registry, Arc::clone(&self_metrics)));
             let collector = Collector::new(reader, merged, provider.clone());
             let gatherer = Gatherer::start(collector, exporter).map_err(thread("barograph-collect"))?;
-            let path = pull.reader.exporter.path;
-            let endpoint = Endpoint { service_name: service_name.clone(), path, gatherer, provider: provider.clone() };
-            endpoints.push((ScrapeService::new(endpoint), pull.listener));
-        }
-        let service = endpoints.first().map(|(service, _)| service.clone());
-        let service = service.unwrap_or_else(|| {
-            let (path, gatherer) = (scraped.path, Gatherer::absent());
-            ScrapeService::new(Endpoint { service_name, path, gatherer, provider: provider.clone() })
-        });
-        let gatherers = endpoints.iter().map(|(service, _)| service.gatherer().clone()).collect();
-        let mut servers = Vec::new();
-        for (service, listener) in endpoints {
-            if let Some(listener) = listener {
-                servers.push(Server::start(listener, service).map_err(thread("barograph-scrape"))?);
+            let service = endpoint(pull.exporter.path, gatherer);
+            if !listeners.is_empty() {
+                let (service, metrics) = (service.clone(), Arc::clone(&scrape_metrics));
+                let hosts = hosts(&pull.exporter.host, &pull.exporter.listeners);
+                let offer = Offer { service, limits: pull.exporter.limits, hosts, web_config, metrics };
+                offers.push((listeners, offer));
             }
+            services.push(service);
         }
-        let pushers = start_pushers(pushes, &sdk)?;
+        let service = services.first().cloned().unwrap_or_else(|| endpoint(scraped.path, Gatherer::absent()));
+        let gatherers = services.iter().map(|service| service.gatherer().clone()).collect();
+        let mut servers = Vec::new();
+        for (listeners, offer) in offers {
+            servers.push(Server::start(listeners, offer).map_err(thread("barograph-scrape"))?);
+        }
+        let pushers = start_pushers(pushes, own)?;
         say(&configuration);
-        Ok(Telemetry { provider, sdk, configuration, service, gatherers, servers, pushers, exported })
+        Ok(Telemetry { provider, sdk, configuration, service, readiness, linger, gatherers, servers, pushers, exported })
     }
 }
 
@@ -387,10 +469,11 @@ impl TelemetryBuilder {
 const SHORTEST: Duration = Duration::from_micros(1);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A scrape endpoint to be, with its socket.
+/// A scrape endpoint to be, with its sockets.
 struct Pull {
     reader: PullMetricReader,
-    listener: Option<TcpListener>,
+    listeners: Vec<Bound>,
+    web_config: Option<WebConfig>,
 }
 
 /// An exporter to be, checked as far as it can be without its receiver.
@@ -404,12 +487,18 @@ fn split(readers: Vec<MetricReader>, configuration: &Configuration) -> Result<(V
     for (index, reader) in readers.into_iter().enumerate() {
         match reader {
             MetricReader::Pull(reader) => {
-                let PrometheusMetricExporter { host, port, listens, path, .. } = &reader.exporter;
+                let PrometheusMetricExporter { host, port, listens, listeners, path, web_config_file, .. } =
+                    &reader.exporter;
                 if !is_path(path) {
                     return Err(StartError::Path { path: path.clone() });
                 }
-                let listener = listens.then(|| bind(host, *port)).transpose()?;
-                pulls.push(Pull { reader, listener });
+                let own = [Listener::Tcp { host: host.clone(), port: *port }];
+                let listeners = match listens {
+                    false => Vec::new(),
+                    true => bind(if listeners.is_empty() { &own } else { listeners })?,
+                };
+                let web_config = web_config_file.as_deref().map(WebConfig::read).transpose()?;
+                pulls.push(Pull { reader, listeners, web_config });
             }
             MetricReader::Periodic(reader) => {
                 let exporter = configuration.push_exporter(index, &reader)?;
@@ -420,17 +509,20 @@ fn split(readers: Vec<MetricReader>, configuration: &Configuration) -> Result<(V
     Ok((pulls, pushes))
 }
 
-fn start_pushers(pushes: Vec<(Arc<ManualReader>, Push)>, sdk: &SdkMeterProvider) -> Result<Vec<Pusher>, StartError> {
-    let mut names: Vec<&'static str> = Vec::new();
+fn start_pushers(pushes: Vec<(Arc<ManualReader>, Push)>, own: &dyn MeterProvider) -> Result<Vec<Pusher>, StartError> {
+    let (mut names, mut kinds): (Vec<&'static str>, Vec<&'static str>) = (Vec::new(), Vec::new());
     let mut pushers = Vec::new();
     for (reader, Push { reader: PeriodicMetricReader { interval, timeout, exporter: config, .. }, exporter }) in pushes
     {
         let name = exporter.name();
         names.push(name);
+        let kind = exporter.component();
+        kinds.push(kind);
+        let number = kinds.iter().filter(|other| **other == kind).count() - 1;
         let metrics = match names.iter().filter(|other| **other == name).count() {
-            1 => ExportMetrics::new(sdk, name.to_owned()),
+            1 => ExportMetrics::new(own, name.to_owned(), kind, number),
             // Two of a kind are told apart.
-            nth => ExportMetrics::new(sdk, format!("{name}/{nth}")),
+            nth => ExportMetrics::new(own, format!("{name}/{nth}"), kind, number),
         };
         let is_cumulative = config.preferences().temporality == TemporalityPreference::Cumulative;
         let interval = interval.clamp(SHORTEST, LONGEST);
@@ -547,38 +639,19 @@ fn change_prometheus(
     paths.into_iter().for_each(|path| configuration.set_by_code(path));
 }
 
+/// The names that an endpoint was told to listen by, which its clients use.
+fn hosts(host: &str, listeners: &[Listener]) -> Vec<String> {
+    let others = listeners.iter().filter_map(|listener| match listener {
+        Listener::Tcp { host, .. } => Some(host.clone()),
+        Listener::Unix(_) | Listener::Systemd => None,
+    });
+    others.chain([host.to_owned()]).collect()
+}
+
 fn is_path(path: &str) -> bool {
     path.starts_with('/')
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
         && !matches!(path, "/" | "/livez" | "/readyz")
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-fn host_and_port(address: &str) -> Result<(String, u16), StartError> {
-    let invalid = |what: &str| StartError::Address {
-        address: address.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()),
-    };
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| invalid("invalid socket address"))?;
-    let port = port.parse().map_err(|_| invalid("invalid port value"))?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    Ok((host.to_owned(), port))
-}
-
-/// Binds the first of the addresses that the host stands for and that can be bound.
-fn bind(host: &str, port: u16) -> Result<TcpListener, StartError> {
-    let unresolved = |source| StartError::Address { address: format!("{host}:{port}"), source };
-    let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unresolved)?.collect();
-    // A name for both families: what people type into curl and into scrape configurations is the older one.
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let mut last = unresolved(io::Error::from(io::ErrorKind::NotFound));
-    for address in addresses {
-        match TcpListener::bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(source) => last = StartError::Bind { address, source },
-        }
-    }
-    Err(last)
 }
 
 /// A reader that the SDK owns and that we collect from.

@@ -6,14 +6,27 @@
 
 mod body;
 mod compression;
+mod connection;
 mod gather;
 mod landing;
+mod listener;
+mod rate_limit;
+mod readiness;
 mod server;
 mod service;
+#[cfg(feature = "web-config")]
+mod web_config;
+#[cfg(not(feature = "web-config"))]
+#[path = "no_web_config.rs"]
+mod web_config;
 
 pub use body::ScrapeBody;
 pub(crate) use compression::Compression;
 pub(crate) use gather::{Collector, Gatherer, Request};
-pub(crate) use server::Server;
+pub(crate) use listener::{Bound, bind};
+pub(crate) use readiness::Readiness;
+pub use readiness::ReadinessLatch;
+pub(crate) use server::{Offer, Server};
 pub(crate) use service::Endpoint;
 pub use service::ScrapeService;
+pub(crate) use web_config::WebConfig;

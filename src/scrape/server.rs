@@ -1,98 +1,127 @@
-//! The listening socket, on a thread and a reactor of its own.
+//! The listening sockets, on a thread and a reactor of their own, and what is asked of everybody who connects.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, oneshot};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, oneshot};
 use tokio::time;
-use tokio_io_timeout::TimeoutStream;
 
+use crate::config::EndpointLimits;
 use crate::error::ScrapeError;
 use crate::runtime;
+use crate::self_metrics::{Refused, ScrapeMetrics};
 
 use super::body::ScrapeBody;
-use super::service::{Asking, ScrapeService, failure};
+use super::connection::{Answering, Connections, Place, Watched};
+use super::listener::{Bound, SocketFile};
+use super::rate_limit::RateLimiter;
+use super::service::{Asking, ScrapeService, plain};
+use super::web_config::{Unauthorized, WebConfig};
 
-/// Connections open at once. A Prometheus holds one; the rest is room for people and for a second Prometheus, and a
-/// bound on what strangers can hold.
-const MAX_CONNECTIONS: usize = 256;
+/// Streams of one HTTP/2 connection at once. A scraper uses one at a time.
+#[cfg(feature = "web-config")]
+const MAX_STREAMS: u32 = 32;
 
-/// How long a connection may take to send a request's head, and may stand idle between requests: longer than any usual
-/// scrape interval, so that a Prometheus keeps its connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Streams that the peer has given up before they were looked at, and those that we had to: more of them end the connection
+/// ("rapid reset"). Who means it gives up one or two.
+#[cfg(feature = "web-config")]
+const MAX_RESETS: usize = 20;
 
-/// How long a scraper may not take a single byte of its answer. One that reads slowly is served; one that does not read
-/// gives its place to others.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of one stream that wait for the peer to take them: two chunks.
+#[cfg(feature = "web-config")]
+const MAX_UNSENT: usize = 2 * crate::exposition::CHUNK;
 
-/// More than any scraper sends, cookies and all.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// What hyper needs at least for a head.
+const MIN_HEAD_BYTES: usize = 8 * 1024;
 
-/// Prometheus gives up after 10 s by default; a scrape that it did not limit itself ends before that.
-const SCRAPE_TIMEOUT: Duration = Duration::from_millis(9_500);
+/// After how long it is tried again to accept where descriptors or memory are short.
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// What is left of the scraper's own timeout for the answer to travel.
-const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
+/// How often it is logged that they are.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A server that listens. Dropped, it closes its connections and its socket at once.
+/// What is served, and to whom.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) service: ScrapeService,
+    pub(crate) limits: EndpointLimits,
+    /// The names by which the endpoint was told to listen.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) web_config: Option<WebConfig>,
+    pub(crate) metrics: Arc<ScrapeMetrics>,
+}
+
+/// A server that listens. Dropped, it closes its connections and its sockets at once.
 #[derive(Debug)]
 pub(crate) struct Server {
-    local_addr: SocketAddr,
+    local_addrs: Vec<SocketAddr>,
+    urls: Vec<String>,
     stop: Option<oneshot::Sender<Duration>>,
     // Behind a lock only so that the pipeline can be shared between threads.
     stopped: Mutex<mpsc::Receiver<bool>>,
 }
 
 impl Server {
-    /// Serves on a socket that is bound already.
-    pub(crate) fn start(listener: TcpListener, service: ScrapeService) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let local_addr = listener.local_addr()?;
+    /// Serves on sockets that are bound already.
+    pub(crate) fn start(listeners: Vec<Bound>, offer: Offer) -> io::Result<Self> {
+        let local_addrs: Vec<_> = listeners.iter().filter_map(Bound::tcp_addr).collect();
+        let urls = local_addrs.iter().map(|address| offer.url(*address)).collect();
+        offer.warn_of_strangers(&local_addrs);
         let (stop, stopping) = oneshot::channel();
         let (done, stopped) = mpsc::channel();
+        let (opened, are_open) = mpsc::channel();
         runtime::spawn_async("barograph-scrape", move || async move {
-            let listener = match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => listener,
+            let listeners: io::Result<Vec<_>> = listeners.into_iter().map(Listening::open).collect();
+            let listeners = match listeners {
+                Ok(listeners) => listeners,
                 Err(error) => {
-                    tracing::error!(%error, "the scrape endpoint could not be served");
+                    let _ = opened.send(Err(error));
                     return;
                 }
             };
-            let connections = GracefulShutdown::new();
-            let answers = Arc::new(RwLock::new(()));
+            let _ = opened.send(Ok(()));
+            let door = Arc::new(Door::new(offer));
+            let watchers = GracefulShutdown::new();
+            let accepting = listeners.iter().map(|listener| accept(listener, &door, &watchers));
             let deadline = tokio::select! {
                 // A server that is dropped rather than stopped has no time left for anybody.
                 deadline = stopping => deadline.unwrap_or(Duration::ZERO),
-                never = accept(&listener, &service, &connections, &answers) => match never {},
+                _ = all(accepting.map(Box::pin).collect()) => Duration::ZERO,
             };
-            drop(listener);
+            drop(listeners);
             let drained = async {
                 tokio::select! {
-                    () = connections.shutdown() => {}
-                    () = answered(&answers) => {}
+                    () = watchers.shutdown() => {}
+                    () = answered(&door.answers) => {}
                 }
             };
             let _ = done.send(time::timeout(deadline, drained).await.is_ok());
         })?;
-        Ok(Self { local_addr, stop: Some(stop), stopped: Mutex::new(stopped) })
+        are_open.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended before it served")))?;
+        Ok(Self { local_addrs, urls, stop: Some(stop), stopped: Mutex::new(stopped) })
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    pub(crate) fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
     }
 
     /// Stops accepting, lets the answers under way end, and returns whether they did within `deadline`.
@@ -104,7 +133,7 @@ impl Server {
         let Some(stop) = self.stop.take() else {
             return true;
         };
-        // The thread is gone already if the socket could not be served.
+        // The thread is gone already if a socket could not be served.
         if stop.send(deadline).is_err() {
             return true;
         }
@@ -122,34 +151,123 @@ impl Drop for Server {
     }
 }
 
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    service: &ScrapeService,
-    connections: &GracefulShutdown,
-    answers: &Arc<RwLock<()>>,
-) -> Infallible {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+impl Offer {
+    /// Where a client on this machine finds the metrics of an endpoint that listens here.
+    fn url(&self, mut address: SocketAddr) -> String {
+        let scheme = if self.web_config.as_ref().is_some_and(WebConfig::is_tls) { "https" } else { "http" };
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("{scheme}://{address}{}", self.service.path())
+    }
+
+    /// Whoever opens an endpoint to others without asking who they are should know what else there is.
+    fn warn_of_strangers(&self, addresses: &[SocketAddr]) {
+        let is_open = self.web_config.as_ref().is_none_or(|config| !config.authenticates());
+        if let Some(address) = addresses.iter().find(|address| is_open && !address.ip().is_loopback()) {
+            tracing::warn!(
+                "the scrape endpoint at {address} answers whoever reaches it: a web configuration file asks for a password, a token or a client certificate (`with_web_config`, feature `web-config`), `with_address` has it listen on loopback"
+            );
+        }
+    }
+}
+
+/// A socket inside the reactor.
+enum Listening {
+    Tcp(tokio::net::TcpListener, SocketAddr),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "the file goes with it")] Option<SocketFile>),
+}
+
+impl Listening {
+    fn open(bound: Bound) -> io::Result<Self> {
+        match bound {
+            Bound::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                Ok(Self::Tcp(tokio::net::TcpListener::from_std(listener)?, address))
+            }
+            #[cfg(unix)]
+            Bound::Unix(listener, file) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(tokio::net::UnixListener::from_std(listener)?, file))
+            }
+        }
+    }
+
+    /// Whether only programs of this machine can connect, a browser among them, which can be made to.
+    fn is_loopback(&self) -> bool {
+        matches!(self, Self::Tcp(_, address) if address.ip().is_loopback())
+    }
+}
+
+/// Polls all of them; ready when one is, which none of them ever is.
+async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> F::Output {
+    std::future::poll_fn(|context| {
+        for future in &mut futures {
+            if let Poll::Ready(output) = Pin::new(future).poll(context) {
+                return Poll::Ready(output);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn accept(listener: &Listening, door: &Arc<Door>, watchers: &GracefulShutdown) -> Infallible {
+    let mut logged: Option<Instant> = None;
     loop {
-        // An error would mean that the semaphore is closed, which nobody does; without a place the connection is one
-        // more than the limit, and no worse.
-        let place = Arc::clone(&places).acquire_owned().await.ok();
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = connections.watch(connection(stream, service.clone(), Arc::clone(answers)));
+        let accepted = match listener {
+            Listening::Tcp(listener, _) => listener.accept().await.map(|(stream, _)| {
+                // What is left of an answer leaves at once; hyper puts small parts together by itself.
+                let _ = stream.set_nodelay(true);
+                Stream::Tcp(stream)
+            }),
+            #[cfg(unix)]
+            Listening::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        };
+        match accepted {
+            Ok(stream) => {
+                let place = door.connections.place(&door.offer.limits).await;
+                let (door, watcher) = (Arc::clone(door), watchers.watcher());
+                let is_loopback = listener.is_loopback();
                 tokio::spawn(async move {
-                    // A scraper that goes away mid-answer is its own business.
-                    let _ = connection.await;
-                    drop(place);
+                    match stream {
+                        Stream::Tcp(stream) => door.serve(stream, place, watcher, is_loopback).await,
+                        #[cfg(unix)]
+                        Stream::Unix(stream) => door.serve(stream, place, watcher, is_loopback).await,
+                    }
                 });
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                // Out of descriptors or memory: trying again at once would only burn a core.
-                tracing::warn!(%error, "the scrape endpoint cannot accept connections, trying again in a second");
-                time::sleep(Duration::from_secs(1)).await;
+                // Out of descriptors or memory. Ours are the first to be given back: the program has better uses for them.
+                door.connections.make_room(&door.offer.limits);
+                door.offer.metrics.refused(Refused::Exhausted);
+                if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+                    logged = Some(Instant::now());
+                    tracing::warn!(%error, "the scrape endpoint cannot accept a connection, and goes on trying: raise the limit of open files, or find what keeps them open");
+                }
+                time::sleep(EXHAUSTED).await;
             }
         }
     }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// Ready when every answer has left. A connection that is only half way through its request holds nobody up.
@@ -161,30 +279,229 @@ async fn answered(answers: &RwLock<()>) {
 /// What the few bytes that are copied rather than held need to leave.
 const FLUSH: Duration = Duration::from_millis(50);
 
-/// `answers` is held for reading by every answer until the last of its bytes has been written.
-fn connection(stream: TcpStream, service: ScrapeService, answers: Arc<RwLock<()>>) -> impl GracefulConnection {
-    let service = service_fn(move |request| {
-        let (service, answers) = (service.clone(), Arc::clone(&answers));
-        async move {
-            let answering = answers.read_owned().await;
-            let answer = answer(service, request).await;
-            Ok::<_, Infallible>(answer.map(|body| Held { body, answering: Arc::new(answering) }))
-        }
-    });
-    // Only writes have a deadline of their own here: reads have hyper's.
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service)
+/// What every connection has to pass.
+struct Door {
+    offer: Offer,
+    rate: RateLimiter,
+    connections: Arc<Connections>,
+    /// Held for reading by every answer until the last of its bytes has been written.
+    answers: Arc<RwLock<()>>,
 }
 
-/// A body that keeps the server from ending until the last of its bytes is written, or the connection is gone.
+impl Door {
+    fn new(offer: Offer) -> Self {
+        let rate = RateLimiter::new(offer.limits.rate_limit);
+        Self { offer, rate, connections: Arc::default(), answers: Arc::default() }
+    }
+
+    /// Serves one connection to its end.
+    async fn serve<S>(self: Arc<Self>, stream: S, place: Place, watcher: Watcher, is_loopback: bool)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Watched::new(stream, Arc::clone(&place.connection));
+        let door = Arc::clone(&self);
+        let ended = tokio::select! {
+            biased;
+            ended = async {
+                let Some(config) = &self.offer.web_config else {
+                    door.http1(stream, &place, watcher, is_loopback).await;
+                    return None;
+                };
+                match config.current().await.tls() {
+                    None => door.http1(stream, &place, watcher, is_loopback).await,
+                    Some(acceptor) => match acceptor.accept(stream).await {
+                        Ok(stream) => door.http(stream, &place, watcher).await,
+                        Err(error) => {
+                            tracing::debug!(%error, "a TLS handshake with the scrape endpoint failed");
+                            return Some(Refused::Handshake);
+                        }
+                    },
+                }
+                None
+            } => ended,
+            expired = place.connection.expiry(&self.offer.limits) => expired,
+        };
+        if let Some(refused) = ended {
+            self.offer.metrics.refused(refused);
+        }
+    }
+
+    /// Over TLS both have agreed on what is spoken.
+    #[cfg(feature = "web-config")]
+    async fn http<S>(
+        self: Arc<Self>,
+        stream: tokio_rustls::server::TlsStream<Watched<S>>,
+        place: &Place,
+        watcher: Watcher,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return self.http1(stream, place, watcher, false).await;
+        }
+        place.connection.is_http2();
+        let limits = &self.offer.limits;
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
+            .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(MAX_UNSENT);
+        let answer = self.answerer(place, false);
+        // A scraper that goes away mid-answer is its own business.
+        let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await;
+    }
+
+    #[cfg(not(feature = "web-config"))]
+    async fn http<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.http1(stream, place, watcher, false).await;
+    }
+
+    async fn http1<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher, is_loopback: bool)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        // Reads have a deadline of our own, which tells a head on its way from idleness.
+        builder.header_read_timeout(None).max_buf_size(self.offer.limits.max_head_bytes.max(MIN_HEAD_BYTES));
+        let answer = self.answerer(place, is_loopback);
+        let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await;
+    }
+
+    /// What answers the requests of one connection.
+    fn answerer(
+        self: Arc<Self>,
+        place: &Place,
+        is_loopback: bool,
+    ) -> impl Fn(Request<Incoming>) -> BoxedAnswer + Send + Sync + 'static {
+        let connection = Arc::clone(&place.connection);
+        move |request| {
+            let (door, answering) = (Arc::clone(&self), connection.answer());
+            Box::pin(async move {
+                let held = Arc::new((answering, Arc::clone(&door.answers).read_owned().await));
+                let answer = door.answer(request, is_loopback).await;
+                Ok(answer.map(|body| Held { body, held }))
+            })
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, is_loopback: bool) -> Response<ScrapeBody> {
+        let current = match &self.offer.web_config {
+            None => None,
+            Some(config) => Some(config.current().await),
+        };
+        let headers = current.as_ref().map(|current| current.headers().to_vec()).unwrap_or_default();
+        let mut answer = match self.admit(&request, is_loopback, current.as_deref()).await {
+            Ok(()) => self.offer.service.respond(Asking::of(&request)).await,
+            Err((refused, answer)) => {
+                self.offer.metrics.refused(refused);
+                answer
+            }
+        };
+        answer.headers_mut().extend(headers);
+        answer
+    }
+
+    /// Whether the request is answered; if not, what is said instead.
+    async fn admit(
+        &self,
+        request: &Request<Incoming>,
+        is_loopback: bool,
+        current: Option<&super::web_config::Current>,
+    ) -> Result<(), (Refused, Response<ScrapeBody>)> {
+        let headers = request.headers();
+        if is_loopback && !self.is_known_host(request) {
+            const WHY: &str = "this endpoint listens on loopback and answers for localhost, not for the host that was asked for: `allowed_hosts` of its limits names others\n";
+            return Err((Refused::Host, plain(StatusCode::FORBIDDEN, WHY.to_owned())));
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.offer.limits.max_body_bytes) {
+            let mut answer = plain(StatusCode::PAYLOAD_TOO_LARGE, "a scrape needs no body\n".to_owned());
+            if request.version() < Version::HTTP_2 {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Err((Refused::Body, answer));
+        }
+        let rate = match current.and_then(|current| current.rate_limiter()) {
+            Some(of_file) => of_file.take(Instant::now()),
+            None => self.rate.take(Instant::now()),
+        };
+        if let Err(after) = rate {
+            // Whole seconds, and not too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, format!("too many requests, ask again in {seconds} s\n"));
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            return Err((Refused::RateLimit, answer));
+        }
+        let Some(current) = current else { return Ok(()) };
+        match current.authenticate(headers).await {
+            Ok(()) => Ok(()),
+            Err(Unauthorized::Busy) => {
+                let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "too many passwords to check, ask again\n".to_owned());
+                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1));
+                Err((Refused::Credentials, answer))
+            }
+            Err(Unauthorized::Challenge(challenges)) => {
+                let mut answer = plain(StatusCode::UNAUTHORIZED, "unauthorized\n".to_owned());
+                for challenge in challenges {
+                    answer.headers_mut().append(WWW_AUTHENTICATE, challenge);
+                }
+                Err((Refused::Credentials, answer))
+            }
+        }
+    }
+
+    /// Whether the host that is asked for is one of this machine's loopback, or one that the program has named. Without
+    /// any, which HTTP/1.0 allows, it is no browser.
+    fn is_known_host(&self, request: &Request<Incoming>) -> bool {
+        let named = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let mut asked = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes).chain(named).peekable();
+        if asked.peek().is_none() {
+            return true;
+        }
+        asked.all(|host| std::str::from_utf8(host).is_ok_and(|host| self.is_allowed(host)))
+    }
+
+    fn is_allowed(&self, host: &str) -> bool {
+        let host = without_port(host).trim_end_matches('.');
+        let is_loopback = || {
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        };
+        let is = |name: &str| host.eq_ignore_ascii_case(name);
+        let names = self.offer.limits.allowed_hosts.iter().chain(&self.offer.hosts);
+        is("localhost")
+            || host.len() > ".localhost".len() && host.to_ascii_lowercase().ends_with(".localhost")
+            || is_loopback()
+            || names.into_iter().any(|name| name == "*" || is(name))
+    }
+}
+
+/// `host` of `host:port`; an IPv6 address keeps its brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => {
+            if name.contains(':') && !name.ends_with(']') { host } else { name }
+        }
+        _ => host,
+    }
+}
+
+type BoxedAnswer = Pin<Box<dyn Future<Output = Result<Response<Held>, Infallible>> + Send>>;
+
+/// A body that keeps the server from ending, and its connection from being idle, until the last of its bytes is written,
+/// or the connection is gone.
 struct Held {
     body: ScrapeBody,
-    answering: Arc<OwnedRwLockReadGuard<()>>,
+    held: Arc<(Answering, OwnedRwLockReadGuard<()>)>,
 }
 
 impl Body for Held {
@@ -195,7 +512,10 @@ impl Body for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ScrapeError>>> {
-        struct Chunk(Bytes, #[expect(dead_code, reason = "held, not looked at")] Arc<OwnedRwLockReadGuard<()>>);
+        struct Chunk(
+            Bytes,
+            #[expect(dead_code, reason = "held, not looked at")] Arc<(Answering, OwnedRwLockReadGuard<()>)>,
+        );
 
         impl AsRef<[u8]> for Chunk {
             fn as_ref(&self) -> &[u8] {
@@ -204,7 +524,7 @@ impl Body for Held {
         }
 
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let hold = |chunk| Bytes::from_owner(Chunk(chunk, Arc::clone(&self.answering)));
+        let hold = |chunk| Bytes::from_owner(Chunk(chunk, Arc::clone(&self.held)));
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
     }
 
@@ -217,44 +537,24 @@ impl Body for Held {
     }
 }
 
-async fn answer(service: ScrapeService, request: Request<Incoming>) -> Response<ScrapeBody> {
-    let after = scrape_timeout(&request);
-    let answer = service.respond(Asking::of(&request));
-    time::timeout(after, answer).await.unwrap_or_else(|_| failure(&ScrapeError::TimedOut { after }))
-}
-
-/// How long the scraper waits for this answer, less what the answer needs to travel.
-fn scrape_timeout<B>(request: &Request<B>) -> Duration {
-    request
-        .headers()
-        .get("x-prometheus-scrape-timeout-seconds")
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|timeout| !timeout.is_zero())
-        .map_or(SCRAPE_TIMEOUT, |timeout| timeout.saturating_sub(TIMEOUT_OFFSET).max(timeout / 2))
-}
-
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn timeout(header: &str) -> Duration {
-        scrape_timeout(&Request::builder().header("X-Prometheus-Scrape-Timeout-Seconds", header).body(()).unwrap())
-    }
-
     #[test]
-    fn a_scrape_ends_before_its_scraper_gives_up() {
-        assert_eq!(timeout("10"), Duration::from_millis(9_500));
-        assert_eq!(timeout("0.4"), Duration::from_millis(200));
-        for nonsense in ["", "soon", "-1", "NaN", "inf", "0", "1e999"] {
-            assert_eq!(timeout(nonsense), SCRAPE_TIMEOUT, "{nonsense}");
+    fn a_port_is_no_part_of_a_host() {
+        for (host, bare) in [
+            ("localhost:9464", "localhost"),
+            ("localhost", "localhost"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[::1]:9464", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+            ("host:", "host"),
+            ("evil:80@localhost", "evil:80@localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(host), bare, "{host}");
         }
     }
 }

@@ -13,11 +13,13 @@ use crate::error::ScrapeError;
 use crate::exporter::Asked;
 use crate::exposition::negotiate;
 use crate::guard::GuardedMeterProvider;
+use crate::self_metrics::ScrapeMetrics;
 
 use super::body::ScrapeBody;
 use super::compression::Compression;
 use super::gather::{self, Gatherer};
 use super::landing;
+use super::readiness::Readiness;
 
 /// More than anybody asks for in earnest, and what other servers stop at too.
 const MAX_QUERY_BYTES: usize = 8 * 1024;
@@ -50,6 +52,22 @@ pub(crate) struct Endpoint {
     pub(crate) path: String,
     pub(crate) gatherer: Gatherer,
     pub(crate) provider: GuardedMeterProvider,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) metrics: Arc<ScrapeMetrics>,
+}
+
+impl Endpoint {
+    fn ready(&self) -> Response<ScrapeBody> {
+        if self.gatherer.is_shut_down() {
+            return failure(&ScrapeError::ShutDown);
+        }
+        let unready = |text| plain(StatusCode::SERVICE_UNAVAILABLE, text);
+        match self.readiness.awaited().as_slice() {
+            _ if self.readiness.is_ending() => unready("shutting down\n".to_owned()),
+            [] => plain(StatusCode::OK, "ok\n".to_owned()),
+            awaited => unready(format!("waiting for {}\n", awaited.join(", "))),
+        }
+    }
 }
 
 impl ScrapeService {
@@ -59,6 +77,10 @@ impl ScrapeService {
 
     pub(crate) fn gatherer(&self) -> &Gatherer {
         &self.endpoint.gatherer
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.endpoint.path
     }
 
     pub(super) async fn respond(&self, asked: Asking) -> Response<ScrapeBody> {
@@ -81,8 +103,7 @@ impl ScrapeService {
         }
         match path {
             "/livez" => plain(StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" if endpoint.gatherer.is_shut_down() => failure(&ScrapeError::ShutDown),
-            "/readyz" => plain(StatusCode::OK, "ok\n".to_owned()),
+            "/readyz" => endpoint.ready(),
             _ => {
                 let problems = endpoint.provider.catalogue().problems();
                 let page = landing::page(&endpoint.service_name, &endpoint.path, &problems);
@@ -153,7 +174,7 @@ pub(super) fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
     plain(status, format!("{error}\n"))
 }
 
-fn plain(status: StatusCode, text: String) -> Response<ScrapeBody> {
+pub(super) fn plain(status: StatusCode, text: String) -> Response<ScrapeBody> {
     response(status, "text/plain; charset=utf-8", ScrapeBody::whole(text))
 }
 

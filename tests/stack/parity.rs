@@ -35,7 +35,6 @@ const SELF_METRICS: [(&str, &str); 6] = [
     ("barograph.instruments.refused", "barograph_instruments_refused_total"),
     ("barograph.points.dropped", "barograph_points_dropped_total"),
     ("barograph.export.failures", "barograph_export_failures_total"),
-    ("barograph.export.points", "barograph_export_points_total"),
     ("barograph.export.last_success_timestamp", "barograph_export_last_success_timestamp_seconds"),
 ];
 
@@ -71,11 +70,13 @@ fn one_run_is_the_same_scraped_and_pushed_but_for_what_the_table_says() {
     let pushed = points(received.last().unwrap());
     let delivered = |sample: &&Sample| {
         let has = |label: &str, value: &str| sample.labels.get(label).is_some_and(|it| it == value);
-        name(sample) == "barograph.export.points" && has("outcome", "delivered") && has("exporter", "otlp_http")
+        name(sample) == "otel.sdk.exporter.metric_data_point.exported"
+            && has("otel.component.name", "otlp_http_metric_exporter/0")
+            && !sample.labels.contains_key("error.type")
     };
     let earlier = points(&received[received.len() - 3]);
     let delivered = earlier.iter().find(delivered).unwrap().value;
-    let count = "barograph_export_points_total{outcome=\"delivered\", exporter=\"otlp_http\", job=\"\"}";
+    let count = "otel_sdk_exporter_metric_data_point_exported_total{otel_component_name=\"otlp_http_metric_exporter/0\", error_type=\"\", job=\"\"}";
     let has_all = |found: &[Sample]| found.first().is_some_and(|found| found.value >= delivered);
     prometheus.wait_for(count, UP, has_all);
     victoria.wait_for(count, UP, has_all);
@@ -149,7 +150,7 @@ fn assert_is_the_page(place: Place, samples: Vec<Sample>, run: &Run) {
 /// Whether a value is the same at any time of the quiet end.
 pub(crate) fn is_settled(name: &str) -> bool {
     // What the machine and the process use goes on, and so do the pushes.
-    let goes_on = ["system_", "process_", "barograph_export_points_total", "barograph_export_last_success"];
+    let goes_on = ["system_", "process_", "barograph_", "otel_sdk_"];
     !goes_on.iter().any(|start| name.starts_with(start))
 }
 

@@ -13,6 +13,7 @@ mod config_conformance;
 mod config_file;
 mod conformance;
 mod differential;
+mod door;
 mod dto;
 mod endpoint;
 mod exposition;

@@ -59,6 +59,10 @@ enum Protocol {
 }
 
 impl OtlpExporter {
+    pub(super) fn is_json(&self) -> bool {
+        self.protocol == Protocol::Http(Encoding::Json)
+    }
+
     /// # Errors
     ///
     /// When the endpoint is no URL, a header cannot be one, a certificate cannot be read, or this build lacks what is

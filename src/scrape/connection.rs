@@ -1,0 +1,272 @@
+//! What a connection is doing, for how long it may, and which one gives way to a new one.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{self, Instant};
+
+use crate::config::EndpointLimits;
+use crate::self_metrics::Refused;
+
+/// How long a new connection keeps its place whatever happens: a head that is on its way arrives in that time.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// One connection, as its task, its bytes and its answers see it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    state: Mutex<State>,
+    gives_way: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    doing: Doing,
+    since: Instant,
+    /// Answers whose last byte has not been written yet. HTTP/2 has several at once.
+    answers: usize,
+    /// Since when the peer has taken nothing of what there is for it.
+    stalled: Option<Instant>,
+    /// Whether what is read between two requests can be something else than the next one.
+    is_http2: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// The peer is expected to say what it wants: a handshake, the head of a request.
+    Asking,
+    Answering,
+    Idle,
+}
+
+impl Connection {
+    fn new() -> Self {
+        let state =
+            State { doing: Doing::Asking, since: Instant::now(), answers: 0, stalled: None, is_http2: false };
+        Self { state: Mutex::new(state), gives_way: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_http2(&self) {
+        self.state().is_http2 = true;
+    }
+
+    /// An answer begins, and ends when what this returns is dropped.
+    pub(super) fn answer(self: &Arc<Self>) -> Answering {
+        let mut state = self.state();
+        state.answers += 1;
+        if state.answers == 1 {
+            (state.doing, state.since) = (Doing::Answering, Instant::now());
+        }
+        Answering(Arc::clone(self))
+    }
+
+    /// Ready when the connection has taken longer than it may for what it is doing, or has to give way. To be polled after
+    /// the connection by the same task, so that it sees what the connection has just done.
+    pub(super) async fn expiry(&self, limits: &EndpointLimits) -> Option<Refused> {
+        let late = async {
+            let mut sleep = pin!(time::sleep(limits.head_timeout));
+            poll_fn(|context| {
+                let (deadline, refused) = self.state().deadline(limits);
+                if sleep.deadline() != deadline {
+                    sleep.as_mut().reset(deadline);
+                }
+                ready!(sleep.as_mut().poll(context));
+                Poll::Ready(refused)
+            })
+            .await
+        };
+        tokio::select! {
+            refused = late => refused,
+            () = self.gives_way.notified() => Some(Refused::Connections),
+        }
+    }
+}
+
+impl State {
+    /// When what is going on has taken too long, and what is to be said of it: an end of idleness is nothing to tell.
+    fn deadline(&self, limits: &EndpointLimits) -> (Instant, Option<Refused>) {
+        let (allowed, refused) = match self.doing {
+            Doing::Asking => (limits.head_timeout, Some(Refused::HeadTimeout)),
+            Doing::Answering => (limits.answer_timeout, Some(Refused::AnswerTimeout)),
+            Doing::Idle => (limits.idle_timeout, None),
+        };
+        let deadline = after(self.since, allowed);
+        match self.stalled.map(|stalled| after(stalled, limits.write_timeout)) {
+            Some(stalled) if stalled < deadline => (stalled, Some(Refused::WriteTimeout)),
+            _ => (deadline, refused),
+        }
+    }
+}
+
+/// A timeout may be as good as for ever.
+fn after(begin: Instant, duration: Duration) -> Instant {
+    begin.checked_add(duration).unwrap_or_else(|| begin + Duration::from_secs(365 * 24 * 60 * 60))
+}
+
+/// An answer under way.
+#[derive(Debug)]
+pub(super) struct Answering(Arc<Connection>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.answers -= 1;
+        if state.answers == 0 {
+            (state.doing, state.since) = (Doing::Idle, Instant::now());
+        }
+    }
+}
+
+/// Every open connection of an endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Connections(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    open: HashMap<u64, Arc<Connection>>,
+    next: u64,
+}
+
+/// A connection's place among the others, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) connection: Arc<Connection>,
+    number: u64,
+    connections: Arc<Connections>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.table().open.remove(&self.number);
+    }
+}
+
+impl Connections {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a new connection, beside at most `max - 1` others; waits until there is one.
+    pub(super) async fn place(self: &Arc<Self>, limits: &EndpointLimits) -> Place {
+        loop {
+            {
+                let mut table = self.table();
+                // One that has been told to give way leaves when its task runs next; its place counts as free.
+                if table.open.len() < limits.max_connections.max(1) || table.make_room(limits) {
+                    let (number, connection) = (table.next, Arc::new(Connection::new()));
+                    table.next += 1;
+                    table.open.insert(number, Arc::clone(&connection));
+                    return Place { connection, number, connections: Arc::clone(self) };
+                }
+            }
+            time::sleep(SETTLING / 4).await;
+        }
+    }
+
+    /// Has one connection give way, if there is one that should.
+    pub(super) fn make_room(&self, limits: &EndpointLimits) -> bool {
+        self.table().make_room(limits)
+    }
+}
+
+impl Table {
+    /// Who still has to say what it wants gives way first; where there is nobody, who wants nothing; and then who has been
+    /// reading for longer than any Prometheus would. Of each the one that has been at it for longest.
+    fn make_room(&mut self, limits: &EndpointLimits) -> bool {
+        let first = self.open.iter().map(|(number, connection)| {
+            let state = connection.state();
+            let (rank, settled) = match state.doing {
+                Doing::Asking => (0, SETTLING),
+                Doing::Idle => (1, Duration::ZERO),
+                Doing::Answering => (2, limits.scrape_timeout),
+            };
+            (rank, state.since, *number, settled)
+        });
+        let Some((_, since, number, settled)) = first.min() else { return false };
+        if since.elapsed() < settled {
+            return false;
+        }
+        if let Some(connection) = self.open.remove(&number) {
+            connection.gives_way.notify_one();
+        }
+        true
+    }
+}
+
+/// The bytes of a connection, from the socket up: it notes when the peer says or takes something.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    connection: Arc<Connection>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, connection: Arc<Connection>) -> Self {
+        Self { stream, connection }
+    }
+
+    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
+        let mut state = self.connection.state();
+        match written {
+            Poll::Ready(_) => state.stalled = None,
+            Poll::Pending => {
+                state.stalled.get_or_insert_with(Instant::now);
+            }
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            let mut state = self.connection.state();
+            if state.doing == Doing::Idle && !state.is_http2 {
+                (state.doing, state.since) = (Doing::Asking, Instant::now());
+            }
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.note(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.note(closed)
+    }
+}
