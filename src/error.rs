@@ -349,6 +349,31 @@ pub enum Problem {
         /// The view's name pattern.
         view: String,
     },
+    /// More series were recorded than the instrument's limit allows; further ones are added up in one. It is found when
+    /// somebody collects.
+    Overflow {
+        /// The instrument.
+        instrument: InstrumentName,
+        /// The limit.
+        limit: usize,
+        /// The attribute keys with the most values, and how many values each has in the series that were kept; three at
+        /// most.
+        keys: Vec<(String, usize)>,
+    },
+}
+
+/// What to do about an instrument with too many series.
+pub(crate) fn too_many_series(instrument: &InstrumentName, limit: usize, keys: &[(String, usize)]) -> String {
+    let view = format!("View::of(\"{}\").in_scope(\"{}\")", instrument.name, instrument.scope);
+    let more = limit.saturating_mul(2);
+    let Some((worst, _)) = keys.first() else {
+        return format!("allow more with `{view}.with_cardinality_limit({more})`");
+    };
+    let keys: Vec<_> = keys.iter().map(|(key, values)| format!("`{key}` has {values} values")).collect();
+    format!(
+        "{}; leave a key out with `{view}.without_attributes([\"{worst}\"])`, or allow more with `{view}.with_cardinality_limit({more})`",
+        keys.join(", ")
+    )
 }
 
 /// An instrument's name and the meter it belongs to.
@@ -398,6 +423,11 @@ impl fmt::Display for Problem {
             Self::UnmatchedView { view } => write!(
                 f,
                 "the view of `{view}` matches no instrument: correct its name, or build the instrument before verifying"
+            ),
+            Self::Overflow { instrument, limit, keys } => write!(
+                f,
+                "{instrument} has more series than its limit of {limit}, further ones are summed under `otel_metric_overflow=\"true\"`: {}",
+                too_many_series(instrument, *limit, keys)
             ),
         }
     }

@@ -9,9 +9,11 @@
 //! - Attributes that a view leaves out by a pattern are left out, which the SDK has no way to be told.
 //! - A meter that is switched off records nothing.
 //! - Every instrument is known to the [`Catalogue`], which finds names that collide while the program starts.
+//! - A metric that comes near its limit of series is said to, with the attributes that have too many values.
 
 mod catalogue;
 mod filter;
+mod governor;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -33,10 +35,12 @@ use crate::error::{InstrumentName, Problem};
 use crate::instrument::{Drain, declared_attributes, take_cells, take_finished, with_attributes};
 use crate::self_metrics::{Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
-use crate::view::{DRAIN_SCOPE, KeyFilter, Pattern, Views, is_strictly_ascending, only_stream};
-pub(crate) use catalogue::{Catalogue, Scraped};
-use catalogue::{Declared, Instrument};
+use crate::view::{DRAIN_SCOPE, KeyFilter, Pattern, ReaderDefaults, Views, is_strictly_ascending, only_stream};
+use catalogue::Declared;
+pub(crate) use catalogue::{Catalogue, Instrument, Known, Scraped};
 use filter::{Filtered, FilteredObserver};
+use governor::Governor;
+pub(crate) use governor::{MergedFamily, SeenStream, Snapshot, Watch};
 
 /// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ impl EnabledMeters {
 struct Shared {
     enabled: EnabledMeters,
     catalogue: Catalogue,
+    governor: Governor,
     self_metrics: Arc<SelfMetrics>,
     callbacks: Mutex<HashMap<Instrument, Arc<dyn Any + Send + Sync>>>,
     cells: Arc<Cells>,
@@ -88,12 +93,24 @@ impl GuardedMeterProvider {
         });
         let callbacks = Mutex::new(HashMap::new());
         let catalogue = Catalogue::new(views, scraped, enabled.is_all());
-        let shared = Shared { enabled, catalogue, self_metrics, callbacks, cells };
+        let governor = Governor::default();
+        let shared = Shared { enabled, catalogue, governor, self_metrics, callbacks, cells };
         Self { sdk, shared: Arc::new(shared) }
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.shared.catalogue
+    }
+
+    /// The eyes for the reader of this number, which are to be shown all that it collects.
+    pub(crate) fn watch(
+        &self,
+        reader: usize,
+        defaults: ReaderDefaults,
+        is_cumulative: bool,
+        has_details: bool,
+    ) -> Watch {
+        Watch { shared: Arc::clone(&self.shared), reader, defaults, is_cumulative, has_details }
     }
 }
 

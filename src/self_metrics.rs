@@ -4,7 +4,8 @@
 //! program's own metrics leave by. They are recorded while others collect; what the exporter drops shows in the next
 //! scrape.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::metrics::{Meter, MeterProvider};
@@ -130,21 +131,66 @@ const EXPORT_FAILURES: CounterSpec<Reason> =
 const EXPORT_LAST_SUCCESS: GaugeSpec =
     GaugeSpec::new("barograph.export.last_success_timestamp", "s", "When an export last arrived whole, as Unix time.");
 
+/// They have open-ended attributes, `instrument` and `scope`: only instruments near their limit have these series, so
+/// that a page on which all is well has none. What they say comes out of a collection, so it shows in the next one.
+const INSTRUMENT_SERIES: GaugeSpec = GaugeSpec::new(
+    "barograph.instrument.series",
+    "{series}",
+    "Series of an instrument that has at least half of what its limit allows, at the collection before.",
+);
+
+const INSTRUMENT_SERIES_LIMIT: GaugeSpec = GaugeSpec::new(
+    "barograph.instrument.series.limit",
+    "{series}",
+    "How many series an instrument may have that has at least half of them.",
+);
+
+const INSTRUMENT_OVERFLOWING: GaugeSpec = GaugeSpec::new(
+    "barograph.instrument.overflowing",
+    "",
+    "Whether series of an instrument beyond its limit are added up in one: 1 if so, 0 if it only came near.",
+);
+
+/// A stream that comes near its limit of series, or is beyond it.
+#[derive(Clone, Debug)]
+pub(crate) struct Crowded {
+    /// The name of the stream, and that of its meter.
+    pub(crate) instrument: String,
+    pub(crate) scope: String,
+    pub(crate) series: usize,
+    pub(crate) limit: usize,
+    pub(crate) overflows: bool,
+}
+
+/// Which points of which metric were not exposed.
+type Dropped = HashMap<Box<str>, HashMap<&'static str, u64>>;
+
+/// Metrics of which is known why points were dropped. Who has more makes names at run time.
+const MAX_DROPPED: usize = 10_000;
+
 /// The pipeline's own instruments.
 #[derive(Debug)]
 pub(crate) struct SelfMetrics {
     callback_errors: opentelemetry::metrics::Counter<u64>,
     instruments_refused: Counter<Refusal>,
     points_dropped: Counter<DropReason>,
+    dropped: Mutex<Dropped>,
+    crowded: Arc<Mutex<Vec<Crowded>>>,
 }
 
 impl SelfMetrics {
     pub(crate) fn new(provider: &dyn MeterProvider) -> Self {
         let meter = meter(provider);
+        let crowded: Arc<Mutex<Vec<Crowded>>> = Arc::default();
+        crowded_gauge(&meter, &INSTRUMENT_SERIES.descriptor(), &crowded, |crowded| crowded.series as u64);
+        crowded_gauge(&meter, &INSTRUMENT_SERIES_LIMIT.descriptor(), &crowded, |crowded| crowded.limit as u64);
+        crowded_gauge(&meter, &INSTRUMENT_OVERFLOWING.descriptor(), &crowded, |crowded| crowded.overflows.into());
         Self {
             callback_errors: open_counter(&meter, &CALLBACK_ERRORS.descriptor()),
             instruments_refused: meter.counter(&INSTRUMENTS_REFUSED),
             points_dropped: meter.counter(&POINTS_DROPPED),
+            dropped: Mutex::default(),
+            crowded,
         }
     }
 
@@ -161,9 +207,57 @@ impl SelfMetrics {
         self.instruments_refused.add(1, reason);
     }
 
-    pub(crate) fn points_dropped(&self, points: usize, reason: DropReason) {
+    pub(crate) fn points_dropped(&self, metric: &str, points: usize, reason: DropReason) {
         self.points_dropped.add(points as u64, reason);
+        let mut dropped = lock(&self.dropped);
+        if dropped.len() < MAX_DROPPED || dropped.contains_key(metric) {
+            if !dropped.contains_key(metric) {
+                dropped.insert(metric.into(), HashMap::new());
+            }
+            if let Some(reasons) = dropped.get_mut(metric) {
+                *reasons.entry(reason.as_str()).or_default() += points as u64;
+            }
+        }
     }
+
+    /// How many points of a metric were not exposed so far, by reason.
+    pub(crate) fn dropped(&self, metric: &str) -> Vec<(&'static str, u64)> {
+        let reasons = lock(&self.dropped).get(metric).cloned().unwrap_or_default();
+        let mut reasons: Vec<_> = reasons.into_iter().collect();
+        reasons.sort_unstable();
+        reasons
+    }
+
+    /// Says which streams are near their limit or beyond it; none of the others is said anything about.
+    pub(crate) fn crowded(&self, crowded: Vec<Crowded>) {
+        *lock(&self.crowded) = crowded;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the crowded streams when somebody collects, so that series leave with their reason.
+fn crowded_gauge(
+    meter: &Meter,
+    spec: &Descriptor,
+    crowded: &Arc<Mutex<Vec<Crowded>>>,
+    value: impl Fn(&Crowded) -> u64 + Send + Sync + 'static,
+) {
+    let crowded = Arc::clone(crowded);
+    let gauge = meter.u64_observable_gauge(spec.name).with_unit(spec.unit).with_description(spec.description);
+    gauge
+        .with_callback(move |observer| {
+            for stream in lock(&crowded).iter() {
+                let attributes = [
+                    KeyValue::new("instrument", stream.instrument.clone()),
+                    KeyValue::new("scope", stream.scope.clone()),
+                ];
+                observer.observe(value(stream), &attributes);
+            }
+        })
+        .build();
 }
 
 /// The meter of all of them.

@@ -88,6 +88,12 @@ impl Kind {
             Self::ObservableGauge => "observable gauge",
         }
     }
+
+    /// Whether it is read when somebody collects.
+    #[cfg(feature = "prometheus")]
+    pub(crate) const fn is_observable(self) -> bool {
+        matches!(self, Self::ObservableCounter | Self::ObservableUpDownCounter | Self::ObservableGauge)
+    }
 }
 
 impl std::fmt::Display for Kind {

@@ -121,7 +121,9 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     if let Some(file) = &args.web_config {
         telemetry = telemetry.with_web_config(file);
     }
-    // DEBUG
+    if args.debug_page {
+        telemetry = telemetry.with_debug_page();
+    }
     if let Some(linger) = args.linger {
         telemetry = telemetry.with_linger(linger);
     }

@@ -447,6 +447,8 @@ pub struct PrometheusMetricExporter {
     pub namespace: String,
     /// Whether OpenMetrics shows when series began. Defaults to false. Not in the schema.
     pub created_series: bool,
+    /// Whether `/debug/metrics` explains every metric. Defaults to false. Not in the schema.
+    pub debug_page: bool,
     /// The file that asks for TLS and for credentials, in the format of Prometheus' own exporters. Defaults to none. Needs
     /// the feature `web-config`. Not in the schema.
     pub web_config_file: Option<PathBuf>,
@@ -605,6 +607,7 @@ impl Default for PrometheusMetricExporter {
             path: "/metrics".to_owned(),
             namespace: String::new(),
             created_series: false,
+            debug_page: false,
             listeners: Vec::new(),
             web_config_file: None,
             limits: EndpointLimits::default(),

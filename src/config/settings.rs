@@ -10,7 +10,6 @@ use super::model::{
 };
 use super::{CardinalityLimits, Configuration};
 use crate::error::Origin;
-use crate::exposition::TranslationStrategy;
 
 /// One setting, as it is and from where.
 ///
@@ -195,13 +194,7 @@ impl List<'_> {
         if let Some(labels) = &exporter.resource_constant_labels {
             self.include_exclude(&format!("{path}.resource_constant_labels"), labels);
         }
-        let strategy = match exporter.translation_strategy {
-            TranslationStrategy::UnderscoreEscapingWithSuffixes => "underscore_escaping_with_suffixes",
-            TranslationStrategy::UnderscoreEscapingWithoutSuffixes => "underscore_escaping_without_suffixes",
-            TranslationStrategy::NoUtf8EscapingWithSuffixes => "no_utf8_escaping_with_suffixes",
-            TranslationStrategy::NoTranslation => "no_translation",
-        };
-        self.add(&format!("{path}.translation_strategy"), strategy);
+        self.add(&format!("{path}.translation_strategy"), exporter.translation_strategy.as_str());
     }
 
     fn include_exclude(&mut self, path: &str, names: &IncludeExclude) {

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Again, Exported, Failure, PushExporter, points, too_late};
+use crate::guard::Watch;
 use crate::runtime;
 use crate::self_metrics::{ExportMetrics, Points, Reason};
 
@@ -31,6 +32,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// What a periodic reader is made of.
 pub(crate) struct Periodic {
     pub(crate) reader: Arc<ManualReader>,
+    pub(crate) watch: Watch,
     /// Whether what was not delivered is part of what is collected next.
     pub(crate) is_cumulative: bool,
     pub(crate) exporter: PushExporter,
@@ -303,6 +305,7 @@ impl Worker {
         let collected = catch_unwind(AssertUnwindSafe(|| self.periodic.reader.collect(&mut data)));
         match collected {
             Ok(Ok(())) => {
+                self.periodic.watch.look(&data, None);
                 self.data = data;
                 Ok(())
             }

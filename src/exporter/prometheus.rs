@@ -310,7 +310,7 @@ impl PrometheusExporter {
         if points == 0 {
             return;
         }
-        self.self_metrics.points_dropped(points, reason);
+        self.self_metrics.points_dropped(metric, points, reason);
         if self.is_first(reason.as_str(), metric) {
             tracing::warn!(metric, points, %reason, "data points are not exposed; further ones are only counted");
         }

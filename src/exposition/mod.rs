@@ -25,7 +25,7 @@ pub(crate) use escape::{Escaping, is_family_name};
 pub(crate) use exponential::Grid;
 pub(crate) use label::{Label, LabelNames, Labels, label_name};
 pub use name::TranslationStrategy;
-pub(crate) use name::{MetricName, NameKind, Naming, scraped_kinds};
+pub(crate) use name::{MetricName, NameKind, NameStory, Naming, scraped_kinds};
 pub(crate) use negotiate::{Format, Syntax, negotiate};
 pub(crate) use openmetrics::{OpenMetricsEncoder, open_metrics_name};
 pub(crate) use out::{CHUNK, Out};

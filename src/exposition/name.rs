@@ -32,6 +32,16 @@ pub enum TranslationStrategy {
 }
 
 impl TranslationStrategy {
+    /// As the declarative configuration writes it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnderscoreEscapingWithSuffixes => "underscore_escaping_with_suffixes",
+            Self::UnderscoreEscapingWithoutSuffixes => "underscore_escaping_without_suffixes",
+            Self::NoUtf8EscapingWithSuffixes => "no_utf8_escaping_with_suffixes",
+            Self::NoTranslation => "no_translation",
+        }
+    }
+
     const fn escapes(self) -> bool {
         matches!(self, Self::UnderscoreEscapingWithSuffixes | Self::UnderscoreEscapingWithoutSuffixes)
     }
@@ -108,6 +118,44 @@ impl MetricName {
     }
 }
 
+/// One thing that the translation did to a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameStep {
+    Characters,
+    Namespace,
+    LeadingDigit,
+    TotalAside,
+    Unit,
+    Ratio,
+    Total,
+    Escaping,
+}
+
+impl NameStep {
+    /// The step in words, for people who ask why a metric is called what it is called.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Characters => "illegal characters become _",
+            Self::Namespace => "namespace",
+            Self::LeadingDigit => "a leading digit gets _ before it",
+            Self::TotalAside => "_total set aside, it comes last",
+            Self::Unit => "unit added",
+            Self::Ratio => "ratio added: a gauge of unit 1",
+            Self::Total => "_total added",
+            Self::Escaping => "escaped for a scraper that does not ask for UTF-8 names",
+        }
+    }
+}
+
+/// How a name came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NameStory {
+    /// The name as it is written.
+    pub(crate) name: String,
+    /// What was done to it in turn, and the name after each step. A step that changed nothing is left out.
+    pub(crate) steps: Vec<(NameStep, String)>,
+}
+
 /// How a pipeline names what it exposes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Naming {
@@ -121,20 +169,49 @@ impl Naming {
     ///
     /// Suffixes never double: `requests_total` stays as it is, and so does `wait_seconds` in seconds.
     pub(crate) fn metric(&self, name: &str, unit: &str, kind: NameKind) -> Option<MetricName> {
-        let mut scraped = self.without_suffixes(name)?;
+        self.translated(name, unit, kind, &mut |_, _| {})
+    }
+
+    /// How a metric comes to the name that a scraper of this escaping gets; `None` where nothing of the name is left.
+    pub(crate) fn story(&self, name: &str, unit: &str, kind: NameKind, escaping: Escaping) -> Option<NameStory> {
+        let (mut last, mut steps) = (name.to_owned(), Vec::new());
+        let mut keep = |step, name: &str| {
+            if name != last {
+                name.clone_into(&mut last);
+                steps.push((step, name.to_owned()));
+            }
+        };
+        let metric = self.translated(name, unit, kind, &mut keep)?.escaped(escaping, kind);
+        keep(NameStep::Escaping, &metric.name);
+        Some(NameStory { name: metric.name, steps })
+    }
+
+    /// Tells `done` after each step what the name is by then.
+    fn translated(
+        &self,
+        name: &str,
+        unit: &str,
+        kind: NameKind,
+        done: &mut impl FnMut(NameStep, &str),
+    ) -> Option<MetricName> {
+        let mut scraped = self.without_suffixes(name, done)?;
         let word = unit_word(unit);
         if self.strategy.adds_suffixes() {
             let total = matches!(kind, NameKind::Counter);
             if total && let Some(stem) = without_word(&scraped, "total") {
                 scraped.truncate(stem.len());
+                done(NameStep::TotalAside, &scraped);
             }
-            let suffix = if matches!(kind, NameKind::Gauge) && unit == "1" { "ratio" } else { &word };
+            let is_ratio = matches!(kind, NameKind::Gauge) && unit == "1";
+            let (suffix, step) = if is_ratio { ("ratio", NameStep::Ratio) } else { (&*word, NameStep::Unit) };
             if !ends_with_word(&scraped, suffix) {
                 scraped.push('_');
                 scraped.push_str(suffix);
+                done(step, &scraped);
             }
             if total && scraped != "total" {
                 scraped.push_str("_total");
+                done(NameStep::Total, &scraped);
             }
         }
         Some(MetricName::new(scraped, word, kind))
@@ -156,19 +233,26 @@ impl Naming {
     }
 
     /// The namespace and the name, in the characters of the strategy.
-    fn without_suffixes(&self, name: &str) -> Option<String> {
+    fn without_suffixes(&self, name: &str, done: &mut impl FnMut(NameStep, &str)) -> Option<String> {
         // Whoever ends a namespace with an underscore means the one that stands there anyway.
         let namespace = self.namespace.trim_end_matches('_');
         let name = if self.strategy.escapes() { escaped(name) } else { name.to_owned() };
         if name.is_empty() {
             return None;
         }
+        done(NameStep::Characters, &name);
         let name = match (namespace, self.strategy.escapes()) {
             ("", _) => name,
             (_, true) => escaped(&format!("{namespace}_{name}")),
             (_, false) => format!("{namespace}_{name}"),
         };
-        Some(if self.strategy.escapes() && starts_with_digit(&name) { format!("_{name}") } else { name })
+        done(NameStep::Namespace, &name);
+        if !self.strategy.escapes() || !starts_with_digit(&name) {
+            return Some(name);
+        }
+        let name = format!("_{name}");
+        done(NameStep::LeadingDigit, &name);
+        Some(name)
     }
 }
 
@@ -344,6 +428,58 @@ mod tests {
         ] {
             assert_eq!(escaped(unit, kind, escaping), (name.to_owned(), said.to_owned()));
         }
+    }
+
+    #[test]
+    fn the_story_of_a_name_ends_with_the_name_that_is_scraped() {
+        let names = ["http.requests", "jobs_total", "cpu.seconds.total", "1.cpu..load", "total", "x", "é", "a b"];
+        let units = ["", "1", "s", "By/s", "{request}", "%", "furlong"];
+        for strategy in STRATEGIES {
+            for namespace in ["", "shop", "4shop_", "my.shop!"] {
+                let naming = naming(strategy, namespace);
+                for escaping in [Escaping::AllowUtf8, Escaping::Underscores, Escaping::Dots, Escaping::Values] {
+                    for (name, unit) in names.iter().flat_map(|name| units.map(|unit| (*name, unit))) {
+                        for kind in [Counter, Gauge, Other] {
+                            let scraped = naming.metric(name, unit, kind).map(|metric| metric.escaped(escaping, kind));
+                            let story = naming.story(name, unit, kind, escaping);
+                            assert_eq!(story.as_ref().map(|s| &s.name), scraped.as_ref().map(|metric| &metric.name));
+                            let Some(NameStory { name: scraped, steps }) = story else { continue };
+                            let last = steps.last().map_or(name, |(_, name)| name);
+                            assert_eq!(last, scraped, "{strategy:?} {namespace} {escaping:?} {name} {unit}: {steps:?}");
+                            let mut before = name;
+                            for (step, after) in &steps {
+                                assert_ne!(before, after, "{step:?} did nothing: {steps:?}");
+                                before = after;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_story_of_a_name_says_each_step_that_did_something() {
+        let steps = |strategy, namespace, name, unit, kind| -> Vec<(NameStep, String)> {
+            naming(strategy, namespace).story(name, unit, kind, Escaping::Underscores).unwrap().steps
+        };
+        let step = |step, name: &str| (step, name.to_owned());
+        assert_eq!(
+            steps(UnderscoreEscapingWithSuffixes, "4shop", "cpu.time_total", "s", Counter),
+            [
+                step(NameStep::Characters, "cpu_time_total"),
+                step(NameStep::Namespace, "4shop_cpu_time_total"),
+                step(NameStep::LeadingDigit, "_4shop_cpu_time_total"),
+                step(NameStep::TotalAside, "_4shop_cpu_time"),
+                step(NameStep::Unit, "_4shop_cpu_time_seconds"),
+                step(NameStep::Total, "_4shop_cpu_time_seconds_total"),
+            ]
+        );
+        assert_eq!(
+            steps(NoUtf8EscapingWithSuffixes, "", "disk.used", "1", Gauge),
+            [step(NameStep::Ratio, "disk.used_ratio"), step(NameStep::Escaping, "disk_used_ratio")]
+        );
+        assert_eq!(steps(UnderscoreEscapingWithSuffixes, "", "up", "{thing}", Gauge), []);
     }
 
     #[test]

@@ -5,26 +5,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opentelemetry::InstrumentationScope;
 
-use crate::attribute::AttributeInfo;
+use crate::attribute::{AttributeInfo, cardinality};
 use crate::error::{InstrumentName, Problem};
 use crate::exposition::{Escaping, FamilyKind, Naming, TARGET_INFO, scraped_kinds};
 use crate::spec::Kind;
-use crate::view::{KeyFilter, Views};
+use crate::view::{KeyFilter, Plan, Views};
 
 /// The identity of an instrument: two that are equal are one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Instrument {
-    pub(super) scope: InstrumentationScope,
-    pub(super) name: String,
-    pub(super) unit: String,
-    pub(super) description: String,
-    pub(super) kind: Kind,
-    pub(super) number: &'static str,
+pub(crate) struct Instrument {
+    pub(crate) scope: InstrumentationScope,
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) description: String,
+    pub(crate) kind: Kind,
+    pub(crate) number: &'static str,
 }
 
 impl Instrument {
-    pub(super) fn full_name(&self) -> InstrumentName {
+    pub(crate) fn full_name(&self) -> InstrumentName {
         InstrumentName { name: self.name.clone(), scope: self.scope.name().to_owned() }
+    }
+
+    fn order(&self) -> impl Ord + '_ {
+        let Self { scope, name, unit, description, kind, number } = self;
+        (name, (scope.name(), scope.version(), scope.schema_url()), kind.as_str(), unit, description, number)
     }
 }
 
@@ -47,6 +52,22 @@ pub(crate) struct Catalogue {
     state: Mutex<State>,
 }
 
+/// An instrument as the catalogue has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) instrument: Arc<Instrument>,
+    /// A typed instrument's attributes; `None` where they are open.
+    pub(crate) attributes: Option<&'static [AttributeInfo]>,
+}
+
+impl Known {
+    /// How many series a stream of this name is limited to, if a view or the instrument's type says it.
+    pub(super) fn limit(&self, plan: &Plan, stream: &str) -> Option<usize> {
+        let planned = plan.streams.iter().find(|planned| planned.name == stream);
+        planned.and_then(|planned| planned.limit).or_else(|| self.attributes.map(cardinality))
+    }
+}
+
 /// How a scrape shows what is recorded, as far as two instruments can collide there.
 #[derive(Clone, Debug)]
 pub(crate) struct Scraped {
@@ -59,7 +80,9 @@ pub(crate) struct Scraped {
 
 #[derive(Debug, Default)]
 struct State {
-    instruments: HashMap<Instrument, FirstDeclared>,
+    instruments: HashMap<Arc<Instrument>, FirstDeclared>,
+    /// Who records to a stream of this name.
+    by_stream: HashMap<String, Vec<Arc<Instrument>>>,
     by_scraped_name: HashMap<String, Vec<Stream>>,
     problems: Vec<Problem>,
 }
@@ -75,7 +98,7 @@ struct FirstDeclared {
 #[derive(Clone, Debug)]
 struct Stream {
     name: String,
-    instrument: Instrument,
+    instrument: Arc<Instrument>,
 }
 
 impl Stream {
@@ -85,7 +108,7 @@ impl Stream {
 
     /// The order in which the exporter lets one of several metrics win.
     fn order(&self) -> impl Ord + '_ {
-        let Instrument { scope, unit, description, .. } = &self.instrument;
+        let Instrument { scope, unit, description, .. } = &*self.instrument;
         (&self.name, (scope.name(), scope.version(), scope.schema_url()), self.family(), unit, description)
     }
 }
@@ -120,6 +143,47 @@ impl Catalogue {
     /// The attributes that each of an instrument's streams keeps, if the SDK cannot be told for one of them.
     pub(super) fn filters(&self, instrument: &Instrument) -> Option<Vec<Option<KeyFilter>>> {
         self.views.filters(&instrument.scope, &instrument.name, instrument.kind, &instrument.unit)
+    }
+
+    /// The instrument that a collected metric comes from; `None` for the pipeline's own.
+    pub(super) fn source(
+        &self,
+        scope: &InstrumentationScope,
+        stream: &str,
+        unit: &str,
+        number: &str,
+        family: FamilyKind,
+    ) -> Option<Known> {
+        let state = self.state();
+        let candidates =
+            state.by_stream.get(stream)?.iter().filter(|instrument| {
+                instrument.scope == *scope && instrument.unit == unit && instrument.number == number
+            });
+        // A view may aggregate to another type than the instrument's own.
+        let instrument = candidates.min_by_key(|instrument| scraped_kinds(instrument.kind).1 != family)?;
+        let attributes = state.instruments.get(instrument).and_then(|declared| declared.attributes);
+        Some(Known { instrument: Arc::clone(instrument), attributes })
+    }
+
+    /// What the views make of an instrument.
+    pub(crate) fn plan(&self, instrument: &Instrument) -> Plan {
+        self.views.plan(&instrument.scope, &instrument.name, instrument.kind, &instrument.unit)
+    }
+
+    /// Every instrument that was built so far, by name and meter.
+    pub(crate) fn instruments(&self) -> Vec<Known> {
+        let known = |(instrument, declared): (&Arc<Instrument>, &FirstDeclared)| Known {
+            instrument: Arc::clone(instrument),
+            attributes: declared.attributes,
+        };
+        let mut instruments: Vec<Known> = self.state().instruments.iter().map(known).collect();
+        instruments.sort_by(|a, b| a.instrument.order().cmp(&b.instrument.order()));
+        instruments
+    }
+
+    /// Whether every meter is switched on.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.sees_all
     }
 
     /// Every problem found so far.
@@ -161,17 +225,19 @@ impl State {
             return if first.buckets.as_deref() == declared.buckets { Vec::new() } else { redeclared("buckets") };
         }
         let first = FirstDeclared { attributes: declared.attributes, buckets: declared.buckets.map(<[f64]>::to_vec) };
-        self.instruments.insert(instrument.clone(), first);
+        let shared = Arc::new(instrument.clone());
+        self.instruments.insert(Arc::clone(&shared), first);
 
         let mut found = Vec::new();
         for name in views.stream_names(&instrument.scope, &instrument.name, instrument.kind, &instrument.unit) {
+            self.by_stream.entry(name.clone()).or_default().push(Arc::clone(&shared));
             let kind = scraped_kinds(instrument.kind).0;
             let Some(scraped_name) = scraped.naming.metric(&name, &instrument.unit, kind) else {
                 continue;
             };
             // As the scraper gets it that reads the least: what collides there is missing there.
             let scraped_name = Escaping::Underscores.metric_name(&scraped_name.name).into_owned();
-            let stream = Stream { name, instrument: instrument.clone() };
+            let stream = Stream { name, instrument: Arc::clone(&shared) };
             found.extend(self.conflict(&scraped_name, &stream, scraped));
             self.by_scraped_name.entry(scraped_name).or_default().push(stream);
         }

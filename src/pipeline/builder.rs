@@ -25,10 +25,10 @@ use crate::exporter::{
     ResourceLabels, is_same_registry,
 };
 use crate::exposition::{Naming, TranslationStrategy};
-use crate::guard::{EnabledMeters, GuardedMeterProvider, Scraped};
+use crate::guard::{EnabledMeters, GuardedMeterProvider, Scraped, Watch};
 use crate::resource;
 use crate::scrape::{
-    Bound, Collector, Endpoint, Gatherer, Offer, Readiness, ScrapeService, Server, WebConfig, bind,
+    Bound, Collector, DebugPage, Endpoint, Gatherer, Offer, Readiness, ScrapeService, Server, WebConfig, bind,
 };
 use crate::self_metrics::{self, ExportMetrics, ScrapeMetrics, SelfMetrics};
 use crate::view::{Pattern, ReaderDefaults, View, Views};
@@ -353,6 +353,21 @@ impl TelemetryBuilder {
         self.change_prometheus("created_series", |exporter| exporter.created_series = true)
     }
 
+    /// Explains every metric at `/debug/metrics`, in JSON: why it is called what it is called, which views changed it, how
+    /// many series it has and may have, and why an instrument is missing. `?name=` shows one of them. Off by default:
+    /// each collection then looks through every point, and the page shows names, descriptions and attribute keys to
+    /// whoever can scrape, but never the value of an attribute.
+    ///
+    /// ```
+    /// use barograph::Telemetry;
+    ///
+    /// let builder = Telemetry::builder("checkout").with_debug_page();
+    /// // curl -s 'http://localhost:9464/debug/metrics?name=http_server_request_duration_seconds' | jq
+    /// ```
+    pub fn with_debug_page(self) -> Self {
+        self.change_prometheus("debug_page", |exporter| exporter.debug_page = true)
+    }
+
     /// Shows the metrics of this registry in our scrape, after the SDK's. Under one name the SDK's type and points win.
     /// They are not pushed: who pushes is the SDK's reader, which does not know them.
     ///
@@ -428,10 +443,10 @@ impl TelemetryBuilder {
         let service_name = service_name(&configuration);
         let readiness = Arc::new(Readiness::default());
         let linger = pulls.iter().map(|(_, pull)| pull.reader.exporter.linger).max().unwrap_or_default();
-        let endpoint = |path, gatherer| {
+        let endpoint = |path, gatherer, debug| {
             let (service_name, provider) = (service_name.clone(), provider.clone());
             let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&scrape_metrics));
-            ScrapeService::new(Endpoint { service_name, path, gatherer, provider, readiness, metrics })
+            ScrapeService::new(Endpoint { service_name, path, gatherer, provider, debug, readiness, metrics })
         };
         let (mut services, mut offers) = (Vec::new(), Vec::new());
         for (reader, Pull { reader: pull, listeners, web_config }) in pulls {
@@ -441,9 +456,12 @@ impl TelemetryBuilder {
                 Arc::clone(&scrape_metrics),
             );
             let merged = self.merged.clone().map(|registry| MergedRegistry::new(registry, Arc::clone(&self_metrics)));
-            let collector = Collector::new(reader, merged, provider.clone());
+            let watch = sources.watch(&reader, &provider, pull.exporter.debug_page);
+            let debug = pull.exporter.debug_page;
+            let debug = debug.then(|| DebugPage::new(watch.clone(), shown(&pull.exporter)));
+            let collector = Collector::new(reader, merged, provider.clone(), watch);
             let gatherer = Gatherer::start(collector, exporter).map_err(thread("barograph-collect"))?;
-            let service = endpoint(pull.exporter.path, gatherer);
+            let service = endpoint(pull.exporter.path, gatherer, debug);
             if !listeners.is_empty() {
                 let (service, metrics) = (service.clone(), Arc::clone(&scrape_metrics));
                 let hosts = hosts(&pull.exporter.host, &pull.exporter.listeners);
@@ -452,13 +470,14 @@ impl TelemetryBuilder {
             }
             services.push(service);
         }
-        let service = services.first().cloned().unwrap_or_else(|| endpoint(scraped.path, Gatherer::absent()));
+        let service = services.first().cloned().unwrap_or_else(|| endpoint(scraped.path, Gatherer::absent(), None));
         let gatherers = services.iter().map(|service| service.gatherer().clone()).collect();
         let mut servers = Vec::new();
         for (listeners, offer) in offers {
             servers.push(Server::start(listeners, offer).map_err(thread("barograph-scrape"))?);
         }
-        let pushers = start_pushers(pushes, own)?;
+        let watched = |reader: &_| sources.watch(reader, &provider, false);
+        let pushers = start_pushers(pushes, own, watched)?;
         say(&configuration);
         Ok(Telemetry { provider, sdk, configuration, service, readiness, linger, gatherers, servers, pushers, exported })
     }
@@ -509,7 +528,11 @@ fn split(readers: Vec<MetricReader>, configuration: &Configuration) -> Result<(V
     Ok((pulls, pushes))
 }
 
-fn start_pushers(pushes: Vec<(Arc<ManualReader>, Push)>, own: &dyn MeterProvider) -> Result<Vec<Pusher>, StartError> {
+fn start_pushers(
+    pushes: Vec<(Arc<ManualReader>, Push)>,
+    own: &dyn MeterProvider,
+    watched: impl Fn(&Arc<ManualReader>) -> Watch,
+) -> Result<Vec<Pusher>, StartError> {
     let (mut names, mut kinds): (Vec<&'static str>, Vec<&'static str>) = (Vec::new(), Vec::new());
     let mut pushers = Vec::new();
     for (reader, Push { reader: PeriodicMetricReader { interval, timeout, exporter: config, .. }, exporter }) in pushes
@@ -526,7 +549,8 @@ fn start_pushers(pushes: Vec<(Arc<ManualReader>, Push)>, own: &dyn MeterProvider
         };
         let is_cumulative = config.preferences().temporality == TemporalityPreference::Cumulative;
         let interval = interval.clamp(SHORTEST, LONGEST);
-        let pusher = Pusher::start(Periodic { reader, is_cumulative, exporter, interval, timeout, metrics });
+        let watch = watched(&reader);
+        let pusher = Pusher::start(Periodic { reader, watch, is_cumulative, exporter, interval, timeout, metrics });
         pushers.push(pusher.map_err(|source| StartError::Thread { name: "barograph-export", source })?);
     }
     Ok(pushers)
@@ -562,6 +586,14 @@ impl Sources {
         let defaults = ReaderDefaults { has_exponential_histograms, limits: reader.cardinality_limits };
         let owner = (temporality != TemporalityPreference::Cumulative).then_some(self.0.len());
         self.get(SourceKey { temporality, defaults, owner })
+    }
+
+    /// The eyes for one of these readers, whoever collects from it.
+    fn watch(&self, reader: &Arc<ManualReader>, provider: &GuardedMeterProvider, has_details: bool) -> Watch {
+        let index = self.0.iter().position(|source| Arc::ptr_eq(&source.reader, reader)).unwrap_or(self.0.len());
+        let key = self.0.get(index).map(|source| source.key);
+        let is_cumulative = key.is_none_or(|key| key.temporality == TemporalityPreference::Cumulative);
+        provider.watch(index, key.map(|key| key.defaults).unwrap_or_default(), is_cumulative, has_details)
     }
 
     fn get(&mut self, key: SourceKey) -> Arc<ManualReader> {

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::error::ScrapeError;
 use crate::exporter::{Asked, MergedRegistry, PrometheusExporter};
 use crate::exposition::Out;
-use crate::guard::GuardedMeterProvider;
+use crate::guard::{GuardedMeterProvider, Watch};
 use crate::runtime;
 
 use super::body::{Buffers, Chunks, Page, PageWriter, ScrapeBody, pipe};
@@ -38,6 +38,7 @@ pub(crate) struct Collector {
     reader: Arc<ManualReader>,
     merged: Option<MergedRegistry>,
     provider: GuardedMeterProvider,
+    watch: Watch,
     has_collected: bool,
     /// Lists of the collection before, which the SDK fills again.
     idle: Arc<Mutex<Option<ResourceMetrics>>>,
@@ -48,8 +49,9 @@ impl Collector {
         reader: Arc<ManualReader>,
         merged: Option<MergedRegistry>,
         provider: GuardedMeterProvider,
+        watch: Watch,
     ) -> Self {
-        Self { reader, merged, provider, has_collected: false, idle: Arc::default() }
+        Self { reader, merged, provider, watch, has_collected: false, idle: Arc::default() }
     }
 
     fn collect(&mut self) -> Result<Arc<Collected>, ScrapeError> {
@@ -62,6 +64,7 @@ impl Collector {
         let failed = |reason| ScrapeError::Collect { reason };
         self.reader.collect(&mut collected.data).map_err(|error| failed(error.to_string()))?;
         collected.merged = self.merged.as_ref().map(MergedRegistry::gather).unwrap_or_default();
+        self.watch.look(&collected.data, Some(&collected.merged));
         Ok(Arc::new(collected))
     }
 }

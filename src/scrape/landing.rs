@@ -3,11 +3,15 @@
 use crate::error::Problem;
 
 /// A plain page without scripts, styles from elsewhere, or anything that a browser would have to fetch.
-pub(super) fn page(service: &str, metrics_path: &str, problems: &[Problem]) -> String {
+pub(super) fn page(service: &str, metrics_path: &str, debug_path: Option<&str>, problems: &[Problem]) -> String {
     let service = escaped(service);
     let metrics_path = escaped(metrics_path);
     // Relative, so that the links lead on when the page is mounted below another path.
     let metrics_link = metrics_path.trim_start_matches('/');
+    let debug = debug_path.map_or_else(String::new, |path| {
+        let link = path.trim_start_matches('/');
+        format!("<li><a href=\"{link}\">{path}</a> why each metric is named so, and why one is missing</li>\n")
+    });
     let problems = match problems {
         [] => "<p>Every instrument and view is as it should be.</p>".to_owned(),
         some => {
@@ -25,6 +29,7 @@ pub(super) fn page(service: &str, metrics_path: &str, problems: &[Problem]) -> S
          <h1>{service}</h1>\n\
          <ul>\n\
          <li><a href=\"{metrics_link}\">{metrics_path}</a> for Prometheus</li>\n\
+         {debug}\
          <li><a href=\"livez\">/livez</a> the process answers</li>\n\
          <li><a href=\"readyz\">/readyz</a> the metrics can be scraped</li>\n\
          </ul>\n\
@@ -46,7 +51,7 @@ mod tests {
     #[test]
     fn names_cannot_break_out_of_the_page() {
         let instrument = InstrumentName { name: "<script>".to_owned(), scope: "a&b".to_owned() };
-        let page = page("\"svc\"<b>", "/metrics", &[Problem::InvalidName { instrument }]);
+        let page = page("\"svc\"<b>", "/metrics", None, &[Problem::InvalidName { instrument }]);
         assert!(page.contains("<h1>&quot;svc&quot;&lt;b&gt;</h1>"), "{page}");
         assert!(page.contains("`&lt;script&gt;` of meter `a&amp;b` records nothing"), "{page}");
     }

@@ -7,6 +7,7 @@
 mod body;
 mod compression;
 mod connection;
+mod debug;
 mod gather;
 mod landing;
 mod listener;
@@ -22,6 +23,7 @@ mod web_config;
 
 pub use body::ScrapeBody;
 pub(crate) use compression::Compression;
+pub(crate) use debug::DebugPage;
 pub(crate) use gather::{Collector, Gatherer, Request};
 pub(crate) use listener::{Bound, bind};
 pub(crate) use readiness::Readiness;

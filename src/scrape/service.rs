@@ -17,6 +17,7 @@ use crate::self_metrics::ScrapeMetrics;
 
 use super::body::ScrapeBody;
 use super::compression::Compression;
+use super::debug::{self, DebugPage};
 use super::gather::{self, Gatherer};
 use super::landing;
 use super::readiness::Readiness;
@@ -52,6 +53,8 @@ pub(crate) struct Endpoint {
     pub(crate) path: String,
     pub(crate) gatherer: Gatherer,
     pub(crate) provider: GuardedMeterProvider,
+    /// The page that explains the metrics, where it is wanted.
+    pub(crate) debug: Option<DebugPage>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<ScrapeMetrics>,
 }
@@ -87,7 +90,8 @@ impl ScrapeService {
         let endpoint = &*self.endpoint;
         let path = asked.path.as_str();
         let is_metrics = path == endpoint.path;
-        if !is_metrics && !matches!(path, "/" | "/livez" | "/readyz") {
+        let is_debug = endpoint.debug.is_some() && path == debug::PATH;
+        if !is_metrics && !is_debug && !matches!(path, "/" | "/livez" | "/readyz") {
             return plain(StatusCode::NOT_FOUND, format!("not found, the metrics are at {}\n", endpoint.path));
         }
         if asked.method != Method::GET && asked.method != Method::HEAD {
@@ -95,9 +99,10 @@ impl ScrapeService {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        if is_metrics {
+        if is_metrics || is_debug {
             return match asked.query.len() {
-                0..=MAX_QUERY_BYTES => self.metrics(&asked).await,
+                0..=MAX_QUERY_BYTES if is_metrics => self.metrics(&asked).await,
+                0..=MAX_QUERY_BYTES => self.debug(&asked).await,
                 _ => plain(StatusCode::BAD_REQUEST, format!("the query is longer than {MAX_QUERY_BYTES} bytes\n")),
             };
         }
@@ -106,9 +111,21 @@ impl ScrapeService {
             "/readyz" => endpoint.ready(),
             _ => {
                 let problems = endpoint.provider.catalogue().problems();
-                let page = landing::page(&endpoint.service_name, &endpoint.path, &problems);
+                let debug_path = endpoint.debug.is_some().then_some(debug::PATH);
+                let page = landing::page(&endpoint.service_name, &endpoint.path, debug_path, &problems);
                 response(StatusCode::OK, "text/html; charset=utf-8", ScrapeBody::whole(page))
             }
+        }
+    }
+
+    async fn debug(&self, asked: &Asking) -> Response<ScrapeBody> {
+        let names = form_urlencoded::parse(asked.query.as_bytes())
+            .filter(|(key, _)| key == "name[]" || key == "name")
+            .map(|(_, name)| name.into_owned())
+            .collect();
+        match DebugPage::page(Arc::clone(&self.endpoint), names).await {
+            Ok(page) => response(StatusCode::OK, "application/json", ScrapeBody::whole(page)),
+            Err(error) => failure(&error),
         }
     }
 

@@ -306,6 +306,13 @@ impl View {
 /// What it selects and what becomes of it, in the words of the declarative configuration.
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_selector(f)?;
+        write!(f, " → {}", self.stream)
+    }
+}
+
+impl View {
+    fn fmt_selector(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name.as_str())?;
         if let Some(kind) = self.kind {
             write!(f, " instrument_type={}", kind.as_str())?;
@@ -322,8 +329,36 @@ impl fmt::Display for View {
         if let Some(url) = &self.scope_schema_url {
             write!(f, " meter_schema_url={url}")?;
         }
-        write!(f, " → {}", self.stream)
+        Ok(())
     }
+}
+
+/// A view that matched an instrument, in words.
+#[derive(Clone, Debug)]
+pub(crate) struct MatchedView {
+    /// Its place among the views of the pipeline.
+    pub(crate) index: usize,
+    /// What it selects.
+    pub(crate) selects: String,
+    /// What becomes of what it selects.
+    pub(crate) changes: String,
+}
+
+/// What the views make of one instrument.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) matched: Vec<MatchedView>,
+    /// None if it is dropped.
+    pub(crate) streams: Vec<PlannedStream>,
+}
+
+/// One stream that an instrument becomes.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedStream {
+    pub(crate) name: String,
+    pub(crate) attributes: Option<KeyFilter>,
+    /// `None` where no view limits it.
+    pub(crate) limit: Option<usize>,
 }
 
 impl fmt::Display for StreamSettings {
@@ -406,6 +441,11 @@ impl ReaderDefaults {
         self.has_exponential_histograms.then(|| aggregation.of(kind)).flatten()
     }
 
+    /// How many series the SDK keeps of an instrument that no view limits and that is not typed.
+    pub(crate) fn series(&self, kind: Kind) -> usize {
+        self.limit(kind).unwrap_or(SDK_LIMIT)
+    }
+
     fn limit(&self, kind: Kind) -> Option<usize> {
         self.limits.of(kind).map(|limit| usize::from(limit).min(MAX_LIMIT))
     }
@@ -428,6 +468,9 @@ const EXPONENTIAL_BUCKETS: std::ops::RangeInclusive<u32> = 2..=1_000;
 /// The SDK reserves memory for as many series as a limit allows, about 65 bytes for each, when it builds the
 /// instrument.
 pub(crate) const MAX_LIMIT: usize = 1_000_000;
+
+/// How many series the SDK keeps of an instrument where nobody says anything.
+const SDK_LIMIT: usize = 2_000;
 
 /// The meter of the guard's own callback. A view that dropped it would stop every typed counter.
 pub(crate) const DRAIN_SCOPE: &str = "barograph drain";
@@ -533,6 +576,28 @@ impl Views {
         let cannot_be_listed = |filter: &KeyFilter| filter.list(kind).is_none();
         let is_needed = streams.iter().any(|stream| stream.attributes.as_ref().is_some_and(cannot_be_listed));
         is_needed.then(|| streams.into_iter().map(|stream| stream.attributes.filter(cannot_be_listed)).collect())
+    }
+
+    /// What becomes of an instrument, and by which views.
+    pub(crate) fn plan(&self, scope: &InstrumentationScope, name: &str, kind: Kind, unit: &str) -> Plan {
+        let matching = self.views.iter().enumerate().filter(|(_, view)| view.matches(scope, name, kind, unit));
+        let (matched, views): (Vec<_>, Vec<_>) = matching
+            .map(|(index, view)| {
+                let selects = fmt::from_fn(|f| view.fmt_selector(f)).to_string();
+                (MatchedView { index, selects, changes: view.stream.to_string() }, view)
+            })
+            .unzip();
+        let as_built = || PlannedStream { name: name.to_owned(), attributes: None, limit: None };
+        if views.is_empty() {
+            return Plan { matched, streams: vec![as_built()] };
+        }
+        let kept = streams(&views, name).into_iter().filter(|stream| !stream.dropped);
+        let planned = kept.map(|stream| PlannedStream {
+            name: stream.name.unwrap_or_else(|| name.to_owned()),
+            attributes: stream.attributes,
+            limit: stream.cardinality_limit,
+        });
+        Plan { matched, streams: planned.collect() }
     }
 
     fn matching(&self, scope: &InstrumentationScope, name: &str, kind: Kind, unit: &str) -> Vec<&View> {

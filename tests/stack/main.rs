@@ -8,6 +8,8 @@ mod dto;
 mod formats;
 mod hostile;
 mod native;
+#[cfg(feature = "web-config")]
+mod open;
 mod otlp;
 mod parity;
 mod parser;

@@ -63,7 +63,12 @@ impl Job {
         self.with("metric_name_escaping_scheme", json!(scheme))
     }
 
-    fn with(mut self, setting: &str, value: Value) -> Self {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// With this of a `scrape_config`'s settings.
+    pub(crate) fn with(mut self, setting: &str, value: Value) -> Self {
         self.settings.insert(setting.to_owned(), value);
         self
     }

@@ -90,7 +90,7 @@ fn a_connection_serves_many_scrapes() {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     for _ in 0..3 {
-        write!(stream, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        write!(stream, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\nok\n") {
             let mut byte = [0];
@@ -119,7 +119,7 @@ fn health_answers_while_a_callback_is_stuck_and_the_scrape_says_503_in_time() {
     scrape.set_read_timeout(Some(DEADLINE)).unwrap();
     write!(
         scrape,
-        "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 0.4\r\nConnection: close\r\n\r\n"
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Prometheus-Scrape-Timeout-Seconds: 0.4\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
     assert_eq!(get(address, "/livez").status, 200);

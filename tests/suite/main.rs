@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod cardinality;
 mod case;
 #[cfg(feature = "otlp")]
 #[path = "../stack/otlp/certificates.rs"]
@@ -12,6 +13,7 @@ mod components;
 mod config_conformance;
 mod config_file;
 mod conformance;
+mod debug;
 mod differential;
 mod door;
 mod dto;

@@ -484,9 +484,9 @@ fn a_dead_receiver_blocks_nobody() {
 }
 
 /// What was logged, in the words of the events.
-static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+pub(crate) static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-struct Logs;
+pub(crate) struct Logs;
 
 impl tracing::Subscriber for Logs {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {

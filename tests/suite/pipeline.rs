@@ -113,7 +113,7 @@ fn shutdown_keeps_its_deadline_although_a_callback_never_returns() {
     let address = telemetry.local_addr().unwrap();
     let (_release, entered) = gate(&telemetry);
     let mut scrape = TcpStream::connect(address).unwrap();
-    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     entered.recv_timeout(DEADLINE).unwrap();
     let started = Instant::now();
     let error = telemetry.shutdown(Duration::from_millis(100)).unwrap_err();
@@ -153,7 +153,7 @@ fn shutdown_lets_a_slow_reader_have_the_whole_page() {
     }
     let address = telemetry.local_addr().unwrap();
     let mut scrape = TcpStream::connect(address).unwrap();
-    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     // The answer has begun, and is far larger than what sockets hold.
     let mut answer = vec![0; 1_000];
     scrape.read_exact(&mut answer).unwrap();
@@ -207,7 +207,7 @@ fn dropping_does_not_wait_for_a_callback() {
     let address = telemetry.local_addr().unwrap();
     let (_release, entered) = gate(&telemetry);
     let mut scrape = TcpStream::connect(address).unwrap();
-    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     entered.recv_timeout(DEADLINE).unwrap();
     let started = Instant::now();
     drop(telemetry);

@@ -1,0 +1,146 @@
+//! Too many series: who is told, when, and which attribute is to blame.
+
+use barograph::opentelemetry::KeyValue;
+use barograph::{CounterSpec, MeterExt, Problem, Telemetry, View};
+
+use crate::instruments::{Api, Outcome};
+use crate::support::{builder, get, telemetry, value};
+
+const CALLS: CounterSpec<(Api, Outcome)> = CounterSpec::new("full.calls", "{call}", "Calls.");
+
+/// Records so many more users, with two attributes that have few values.
+fn record(telemetry: &Telemetry, name: &'static str, users: std::ops::Range<usize>) {
+    let requests = telemetry.meter("shop").u64_counter(name).build();
+    for user in users {
+        let attributes = [
+            KeyValue::new("method", ["GET", "PUT"][user % 2]),
+            KeyValue::new("user.id", user.to_string()),
+            KeyValue::new("region", ["a", "b", "c"][user % 3]),
+        ];
+        requests.add(1, &attributes);
+    }
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn a_log_line_at_four_fifths_and_one_beyond_the_limit_name_the_guilty_key() {
+    use crate::otlp::{LOGGED, Logs};
+
+    // The thread that collects is the one that logs.
+    let _ = tracing::subscriber::set_global_default(Logs);
+    let telemetry = telemetry();
+    let logged = || -> Vec<String> {
+        let is_about = |line: &&String| line.contains("`logged.requests` of meter `shop`");
+        LOGGED.lock().unwrap().iter().filter(is_about).cloned().collect()
+    };
+    record(&telemetry, "logged.requests", 0..1_599);
+    telemetry.scrape().unwrap();
+    assert_eq!(logged(), Vec::<String>::new());
+
+    record(&telemetry, "logged.requests", 1_599..1_600);
+    telemetry.scrape().unwrap();
+    telemetry.scrape().unwrap();
+    let view = "View::of(\"logged.requests\").in_scope(\"shop\")";
+    let remedy = format!(
+        "leave a key out with `{view}.without_attributes([\"user.id\"])`, or allow more with `{view}.with_cardinality_limit(4000)`"
+    );
+    let near = format!(
+        "WARN `logged.requests` of meter `shop` has 1600 of at most 2000 series, further ones will be added up in one: `user.id` has 1600 values, `region` has 3 values, `method` has 2 values; {remedy}"
+    );
+    assert_eq!(logged(), [near.as_str()]);
+
+    record(&telemetry, "logged.requests", 1_600..5_000);
+    telemetry.scrape().unwrap();
+    telemetry.scrape().unwrap();
+    let beyond = format!(
+        "WARN `logged.requests` of meter `shop` has more series than its limit of 2000, further ones are summed under `otel_metric_overflow=\"true\"`: `user.id` has 2000 values, `region` has 3 values, `method` has 2 values; {remedy}"
+    );
+    assert_eq!(logged(), [near, beyond]);
+}
+
+#[test]
+fn an_overflow_is_a_problem_and_on_the_landing_page() {
+    let telemetry = builder().with_view(View::of("few").with_cardinality_limit(10)).start().unwrap();
+    record(&telemetry, "few", 0..10);
+    telemetry.scrape().unwrap();
+    telemetry.verify().unwrap();
+    record(&telemetry, "few", 10..11);
+    telemetry.scrape().unwrap();
+    let problems = telemetry.verify().unwrap_err().problems;
+    let [Problem::Overflow { instrument, limit: 10, keys }] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!(instrument.to_string(), "`few` of meter `shop`");
+    assert_eq!(keys[0], ("user.id".to_owned(), 10));
+    let page = get(telemetry.local_addr().unwrap(), "/").body;
+    assert!(page.contains("`few` of meter `shop` has more series than its limit of 10"), "{page}");
+}
+
+#[test]
+fn a_crowded_instrument_has_series_of_its_own_in_the_scrape_after() {
+    let telemetry = builder().with_view(View::of("few").with_cardinality_limit(10)).start().unwrap();
+    let said =
+        |what: &str| value(&telemetry, &format!("barograph_instrument_{what}{{instrument=\"few\",scope=\"shop\"}}"));
+    record(&telemetry, "few", 0..4);
+    telemetry.scrape().unwrap();
+    assert_eq!(said("series"), None, "all is well");
+    record(&telemetry, "few", 4..5);
+    assert_eq!(said("series"), None, "not in the scrape that finds it");
+    assert_eq!([said("series"), said("series_limit"), said("overflowing")], [Some(5.0), Some(10.0), Some(0.0)]);
+    record(&telemetry, "few", 5..20);
+    telemetry.scrape().unwrap();
+    assert_eq!([said("series"), said("series_limit"), said("overflowing")], [Some(10.0), Some(10.0), Some(1.0)]);
+}
+
+#[test]
+fn a_typed_instrument_with_all_its_series_is_as_it_should_be() {
+    let telemetry = telemetry();
+    let calls = telemetry.meter("shop").counter(&CALLS);
+    calls.add(1, (Api::DeepSeek, Outcome::Success));
+    telemetry.scrape().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert!(page.contains("full_calls_total{"), "{page}");
+    assert!(!page.contains("barograph_instrument_series"), "{page}");
+    telemetry.verify().unwrap();
+
+    // The same instrument by the OpenTelemetry API, with what was not declared.
+    let open = telemetry.meter("shop").u64_counter("full.calls").with_unit("{call}").with_description("Calls.").build();
+    open.add(1, &[KeyValue::new("api", "another")]);
+    telemetry.scrape().unwrap();
+    let error = telemetry.verify().unwrap_err().to_string();
+    assert!(error.contains("`full.calls` of meter `shop` has more series than its limit of 6"), "{error}");
+    let series = "barograph_instrument_overflowing{instrument=\"full.calls\",scope=\"shop\"}";
+    assert_eq!(value(&telemetry, series), Some(1.0));
+}
+
+#[test]
+fn the_series_without_attributes_does_not_count() {
+    let telemetry = builder().with_view(View::of("one").with_cardinality_limit(1)).start().unwrap();
+    telemetry.meter("shop").u64_counter("one").build().add(1, &[]);
+    telemetry.scrape().unwrap();
+    let page = telemetry.scrape().unwrap();
+    assert!(!page.contains("barograph_instrument_series"), "{page}");
+    telemetry.verify().unwrap();
+}
+
+#[test]
+fn an_observable_that_has_fewer_series_again_is_no_longer_crowded() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let telemetry = builder().with_view(View::of("level").with_cardinality_limit(10)).start().unwrap();
+    let many = Arc::new(AtomicU64::new(30));
+    let observed = Arc::clone(&many);
+    telemetry
+        .meter("shop")
+        .u64_observable_gauge("level")
+        .with_callback(move |observer| {
+            (0..observed.load(Ordering::Relaxed))
+                .for_each(|n| observer.observe(n, &[KeyValue::new("n", n.cast_signed())]));
+        })
+        .build();
+    let overflowing = || value(&telemetry, "barograph_instrument_overflowing{instrument=\"level\",scope=\"shop\"}");
+    telemetry.scrape().unwrap();
+    assert_eq!(overflowing(), Some(1.0));
+    many.store(0, Ordering::Relaxed);
+    telemetry.scrape().unwrap();
+    assert_eq!(overflowing(), None);
+}
