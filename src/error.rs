@@ -473,16 +473,26 @@ pub enum ScrapeError {
         /// What the SDK said.
         reason: String,
     },
-    /// More is asked for than can be answered at once: the oldest page gives way, or the newest request.
+    /// More is asked for than can be answered at once: a page past its deadline gives way, or the newest request.
     Busy {
         /// How many there were.
         pages: usize,
     },
-    /// Collecting took longer than the endpoint waits.
+    /// Collecting took longer than the scrape may.
     TimedOut {
-        /// How long the endpoint waited.
+        /// How long the scrape waited.
         after: Duration,
+        /// The observable whose callback was running then. [`MERGED_REGISTRY`](Self::MERGED_REGISTRY) stands for the
+        /// collectors of a merged registry.
+        callback: Option<InstrumentName>,
+        /// How long that callback had been running.
+        running: Duration,
     },
+}
+
+impl ScrapeError {
+    /// The name under which a merged prometheus registry is known where instruments are named. No instrument has it.
+    pub const MERGED_REGISTRY: &str = "prometheus::Registry";
 }
 
 impl fmt::Display for ScrapeError {
@@ -499,11 +509,21 @@ impl fmt::Display for ScrapeError {
                     "{pages} others are asked for or on their way: ask again, and read faster if this happens half way"
                 )
             }
-            Self::TimedOut { after } => {
-                write!(
-                    f,
-                    "failed to collect the metrics within {after:?}: an observable's callback is slow or stuck, or the machine is"
-                )
+            Self::TimedOut { after, callback, running } => {
+                write!(f, "failed to collect the metrics within {after:?}: ")?;
+                // Nobody wants to read nanoseconds.
+                let running = Duration::from_millis(u64::try_from(running.as_millis()).unwrap_or(u64::MAX));
+                match callback {
+                    Some(registry) if registry.name == Self::MERGED_REGISTRY => write!(
+                        f,
+                        "the merged prometheus registry has been gathering for {running:?}, its collectors must not wait for anybody"
+                    ),
+                    Some(callback) => write!(
+                        f,
+                        "the callback of {callback} has been running for {running:?}, it must not wait for anybody: observe a value that another thread keeps"
+                    ),
+                    None => f.write_str("the machine is slow, or another reader holds the SDK"),
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! - A callback that panics loses its own series and nothing else. In the SDK alone a single panic poisons the pipeline
 //!   and every later scrape is empty.
+//! - A callback that hangs loses its own series too, and nobody waits for it for long: see [`round`].
 //! - A callback may finish: see [`Registration`](crate::Registration).
 //! - An instrument built inside a callback is refused. In the SDK alone it would deadlock.
 //! - A histogram without boundaries gets buckets that fit its unit.
@@ -11,16 +12,15 @@
 //! - Every instrument is known to the [`Catalogue`], which finds names that collide while the program starts.
 //! - A metric that comes near its limit of series is said to, with the attributes that have too many values.
 
+mod callbacks;
 mod catalogue;
 mod filter;
 mod governor;
+mod round;
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use opentelemetry::InstrumentationScope;
@@ -31,16 +31,18 @@ use opentelemetry::metrics::{
 };
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
-use crate::error::{InstrumentName, Problem};
-use crate::instrument::{Drain, declared_attributes, take_cells, take_finished, with_attributes};
+use crate::error::Problem;
+use crate::instrument::{Drain, declared_attributes, take_cells, with_attributes};
 use crate::self_metrics::{Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
 use crate::view::{DRAIN_SCOPE, KeyFilter, Pattern, ReaderDefaults, Views, is_strictly_ascending, only_stream};
+use callbacks::{Observable, is_in_callback};
 use catalogue::Declared;
 pub(crate) use catalogue::{Catalogue, Instrument, Known, Scraped};
-use filter::{Filtered, FilteredObserver};
+use filter::{Filtered, FilteredObserver, Number};
 use governor::Governor;
 pub(crate) use governor::{MergedFamily, SeenStream, Snapshot, Watch};
+pub(crate) use round::{Callbacks, PATIENCE, Round, Watched, Work, is_in_round};
 
 /// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
 #[derive(Clone, Debug)]
@@ -72,7 +74,9 @@ struct Shared {
     catalogue: Catalogue,
     governor: Governor,
     self_metrics: Arc<SelfMetrics>,
-    callbacks: Mutex<HashMap<Instrument, Arc<dyn Any + Send + Sync>>>,
+    /// Every observable that the SDK has not dropped, so that one that is built again gets its callbacks added.
+    observables: Mutex<HashMap<Instrument, Weak<dyn Any + Send + Sync>>>,
+    callbacks: Arc<Callbacks>,
     cells: Arc<Cells>,
 }
 
@@ -86,15 +90,21 @@ impl GuardedMeterProvider {
     ) -> Self {
         let cells = Arc::new(Cells::default());
         let drained = Arc::clone(&cells);
+        let callbacks = Arc::new(Callbacks::default());
+        let attended = Arc::clone(&callbacks);
         // Callbacks are what every collection of every reader begins with. This one observes nothing, so its instrument
         // is never exported, and no view can select it.
         with_attributes(&[], || {
-            sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(move |_| drained.drain()).build()
+            let begin = move |_: &dyn AsyncInstrument<u64>| {
+                attended.attend();
+                drained.drain();
+            };
+            sdk.meter(DRAIN_SCOPE).u64_observable_gauge("drain").with_callback(begin).build()
         });
-        let callbacks = Mutex::new(HashMap::new());
+        let observables = Mutex::default();
         let catalogue = Catalogue::new(views, scraped, enabled.is_all());
         let governor = Governor::default();
-        let shared = Shared { enabled, catalogue, governor, self_metrics, callbacks, cells };
+        let shared = Shared { enabled, catalogue, governor, self_metrics, observables, callbacks, cells };
         Self { sdk, shared: Arc::new(shared) }
     }
 
@@ -111,6 +121,11 @@ impl GuardedMeterProvider {
         has_details: bool,
     ) -> Watch {
         Watch { shared: Arc::clone(&self.shared), reader, defaults, is_cumulative, has_details }
+    }
+
+    /// What is run before a reader collects.
+    pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.shared.callbacks
     }
 }
 
@@ -169,28 +184,6 @@ struct GuardedMeter {
     shared: Arc<Shared>,
 }
 
-thread_local! {
-    /// Whether this thread is inside a callback: the SDK holds the pipeline's lock then.
-    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
-}
-
-/// While it lives, this thread is inside a callback.
-struct InCallback {
-    outer: bool,
-}
-
-impl InCallback {
-    fn enter() -> Self {
-        Self { outer: IN_CALLBACK.replace(true) }
-    }
-}
-
-impl Drop for InCallback {
-    fn drop(&mut self) {
-        IN_CALLBACK.set(self.outer);
-    }
-}
-
 impl GuardedMeter {
     /// Whether the instrument may be built. If not, it has been said why.
     fn admit(&self, instrument: &Instrument, buckets: Option<&[f64]>) -> bool {
@@ -199,7 +192,7 @@ impl GuardedMeter {
             (Problem::InvalidName { instrument: name() }, Refusal::InvalidName)
         } else if !is_unit(&instrument.unit) {
             (Problem::InvalidUnit { instrument: name(), unit: instrument.unit.clone() }, Refusal::InvalidUnit)
-        } else if IN_CALLBACK.get() {
+        } else if is_in_callback() {
             (Problem::BuiltInCallback { instrument: name() }, Refusal::BuiltInCallback)
         } else {
             self.shared.catalogue.add(instrument, Declared { attributes: declared_attributes(), buckets });
@@ -232,93 +225,28 @@ impl GuardedMeter {
         }
     }
 
-    /// Adds the callbacks to those of the instrument. Returns the list when it is new: the SDK is then given one
-    /// callback that runs the whole list, however often the instrument is built.
-    fn add_callbacks<M: Send + 'static>(
+    /// Adds the callbacks to those of the instrument. Returns it when it is new: the SDK is then given one callback that
+    /// observes what the whole list has observed, however often the instrument is built.
+    fn add_callbacks<M: Number + 'static>(
         &self,
         instrument: Instrument,
         added: Vec<Callback<M>>,
-    ) -> Option<Arc<CallbackList<M>>> {
-        let mut lists = self.shared.callbacks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = lists.get(&instrument) {
-            // The number type is part of the instrument, so the list has the type.
-            if let Ok(list) = Arc::clone(list).downcast::<CallbackList<M>>() {
-                list.lock().extend(added);
+    ) -> Option<Arc<Observable<M>>> {
+        let mut observables = self.shared.observables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = observables.get(&instrument).and_then(Weak::upgrade) {
+            // The number type is part of the instrument, so the observable has the type.
+            if let Ok(known) = known.downcast::<Observable<M>>() {
+                known.extend(added);
             }
             return None;
         }
-        let list = Arc::new(CallbackList {
-            instrument: instrument.full_name(),
-            self_metrics: Arc::clone(&self.shared.self_metrics),
-            callbacks: Mutex::new(added),
-            panicked: AtomicBool::new(false),
-        });
-        self.shared.self_metrics.expect_callback(&instrument.name);
-        let stored: Arc<dyn Any + Send + Sync> = Arc::clone(&list) as _;
-        lists.insert(instrument, stored);
-        Some(list)
-    }
-}
-
-/// The callbacks of one observable instrument.
-struct CallbackList<M> {
-    instrument: InstrumentName,
-    self_metrics: Arc<SelfMetrics>,
-    callbacks: Mutex<Vec<Callback<M>>>,
-    /// Whether a panic was logged: the counter counts them all, the log needs one.
-    panicked: AtomicBool,
-}
-
-impl<M> CallbackList<M> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Callback<M>>> {
-        self.callbacks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs every callback, whatever the others do, and forgets those that have finished.
-    fn observe(&self, instrument: &dyn AsyncInstrument<M>) {
-        let inside = InCallback::enter();
-        let finished: Vec<Callback<M>> = self
-            .lock()
-            .extract_if(.., |callback| {
-                take_finished();
-                // The state a callback leaves behind when it unwinds is its own; ours is not touched by it.
-                match catch_unwind(AssertUnwindSafe(|| callback(instrument))) {
-                    Ok(()) => take_finished(),
-                    Err(payload) => {
-                        self.panicked(payload);
-                        false
-                    }
-                }
-            })
-            .collect();
-        // What a callback has captured may panic when it is dropped.
-        for callback in finished {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(callback))) {
-                self.panicked(payload);
-            }
-        }
-        drop(inside);
-    }
-
-    fn panicked(&self, payload: Box<dyn Any + Send>) {
-        self.self_metrics.callback_panicked(&self.instrument.name);
-        if !self.panicked.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                instrument = %self.instrument.name,
-                scope = %self.instrument.scope,
-                panic = panic_message(payload.as_ref()),
-                "an observable's callback panicked; its series are missing, later panics are only counted",
-            );
-        }
-        // A payload's own drop may panic as well.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    match payload.downcast_ref::<&'static str>() {
-        Some(message) => message,
-        None => payload.downcast_ref::<String>().map_or("no message", String::as_str),
+        let metrics = self.shared.self_metrics.callback(&instrument.name);
+        let observable = Arc::new(Observable::new(instrument.full_name(), metrics, added));
+        let known: Arc<dyn Any + Send + Sync> = Arc::clone(&observable) as _;
+        observables.insert(instrument, Arc::downgrade(&known));
+        let work: Arc<dyn Work> = Arc::clone(&observable.watched) as _;
+        self.shared.callbacks.add(Arc::downgrade(&work));
+        Some(observable)
     }
 }
 
@@ -378,17 +306,17 @@ macro_rules! observable {
                 return $handle::new();
             }
             let filters = self.shared.catalogue.filters(&instrument);
-            if let Some(list) = self.add_callbacks(instrument, builder.callbacks) {
+            if let Some(observable) = self.add_callbacks(instrument, builder.callbacks) {
                 let build = |filter: Option<KeyFilter>| {
                     let mut inner = self.meter.$method(builder.name.clone());
                     inner.unit = builder.unit.clone();
                     inner.description = builder.description.clone();
-                    let list = Arc::clone(&list);
+                    let observable = Arc::clone(&observable);
                     match filter {
-                        None => inner.with_callback(move |observer| list.observe(observer)).build(),
+                        None => inner.with_callback(move |observer| observable.observe(observer)).build(),
                         Some(filter) => inner
                             .with_callback(move |observer| {
-                                FilteredObserver::run(&filter, observer, IS_SUM, |observer| list.observe(observer));
+                                FilteredObserver::run(&filter, observer, IS_SUM, |all| observable.observe(all));
                             })
                             .build(),
                     };
@@ -471,31 +399,6 @@ impl InstrumentProvider for Refused {}
 mod tests {
     use super::*;
     use crate::exposition::Naming;
-    use crate::instrument::finish_callback;
-
-    struct Nowhere;
-
-    impl AsyncInstrument<f64> for Nowhere {
-        fn observe(&self, _: f64, _: &[opentelemetry::KeyValue]) {}
-    }
-
-    #[test]
-    fn a_callback_that_has_finished_is_forgotten_and_one_that_panics_is_not() {
-        let finish: Callback<f64> = Box::new(|_| finish_callback());
-        let panic: Callback<f64> = Box::new(|_| std::panic::panic_any("a panic that this test wants"));
-        let go_on: Callback<f64> = Box::new(|observer| observer.observe(1.0, &[]));
-        let list = CallbackList {
-            instrument: InstrumentName { name: "i".to_owned(), scope: "s".to_owned() },
-            self_metrics: Arc::new(SelfMetrics::new(&opentelemetry::metrics::NoopMeterProvider::new())),
-            callbacks: Mutex::new(vec![finish, panic, go_on]),
-            panicked: AtomicBool::new(false),
-        };
-        list.observe(&Nowhere);
-        assert_eq!(list.lock().len(), 2);
-        list.observe(&Nowhere);
-        assert_eq!(list.lock().len(), 2);
-        assert!(!IN_CALLBACK.get());
-    }
 
     #[test]
     fn cells_of_handles_that_are_gone_are_forgotten() {

@@ -135,14 +135,15 @@ impl Telemetry {
         self.service.clone()
     }
 
-    /// What a scrape would show now, as text. Blocks while the observable callbacks run.
+    /// What a scrape would show now, as text. Blocks while the observable callbacks run, for 9.5 s at most.
     ///
     /// # Errors
     ///
-    /// When collecting fails, where the configuration has no scrape endpoint, and always inside a callback: an empty
+    /// When collecting fails or a callback takes too long, where the configuration has no scrape endpoint, and always inside a callback: an empty
     /// page always means that there are no metrics.
     pub fn scrape(&self) -> Result<String, ScrapeError> {
-        let request = Request { asked: Asked::default(), compression: Compression::None };
+        let timeout = self.service.default_timeout();
+        let request = Request { asked: Asked::default(), compression: Compression::None, timeout };
         let page = self.service.gatherer().page_blocking(request)?;
         // The encoder writes nothing but UTF-8.
         Ok(String::from_utf8(page).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

@@ -1,4 +1,4 @@
-//! What the pipeline says about itself: errors of callbacks, refused instruments, dropped points, exports.
+//! What the pipeline says about itself: errors and durations of callbacks, refused instruments, dropped points, exports.
 //!
 //! These are instruments of the SDK like any other, under the meter `barograph`, so they leave by every way the
 //! program's own metrics leave by. They are recorded while others collect; what the exporter drops shows in the next
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue};
 
 use crate::attribute;
@@ -67,9 +67,25 @@ attribute! {
     }
 }
 
+attribute! {
+    /// What is wrong with a callback.
+    enum CallbackError: "reason" { Late = "late", Panic = "panic" }
+}
+
 /// The name has an open-ended attribute, `instrument`: the names of the program's observable instruments.
-const CALLBACK_ERRORS: CounterSpec =
-    CounterSpec::new("barograph.callback.errors", "{error}", "Panics caught in callbacks of observable instruments.");
+const CALLBACK_ERRORS: CounterSpec<CallbackError> = CounterSpec::new(
+    "barograph.callback.errors",
+    "{error}",
+    "Callbacks of observable instruments that panicked, or that a collection did not wait for.",
+);
+
+/// Has the attribute `instrument` too.
+const CALLBACK_DURATION: HistogramSpec = HistogramSpec::new(
+    "barograph.callback.duration",
+    "s",
+    "How long the callbacks of an observable instrument took in one collection.",
+)
+.buckets(&[0.001, 0.01, 0.1, 1.0, 10.0]);
 
 const INSTRUMENTS_REFUSED: CounterSpec<Refusal> = CounterSpec::new(
     "barograph.instruments.refused",
@@ -172,6 +188,7 @@ const MAX_DROPPED: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct SelfMetrics {
     callback_errors: opentelemetry::metrics::Counter<u64>,
+    callback_duration: opentelemetry::metrics::Histogram<f64>,
     instruments_refused: Counter<Refusal>,
     points_dropped: Counter<DropReason>,
     dropped: Mutex<Dropped>,
@@ -185,8 +202,15 @@ impl SelfMetrics {
         crowded_gauge(&meter, &INSTRUMENT_SERIES.descriptor(), &crowded, |crowded| crowded.series as u64);
         crowded_gauge(&meter, &INSTRUMENT_SERIES_LIMIT.descriptor(), &crowded, |crowded| crowded.limit as u64);
         crowded_gauge(&meter, &INSTRUMENT_OVERFLOWING.descriptor(), &crowded, |crowded| crowded.overflows.into());
+        let duration = CALLBACK_DURATION.descriptor();
         Self {
             callback_errors: open_counter(&meter, &CALLBACK_ERRORS.descriptor()),
+            callback_duration: meter
+                .f64_histogram(duration.name)
+                .with_unit(duration.unit)
+                .with_description(duration.description)
+                .with_boundaries(duration.buckets.unwrap_or_default().to_vec())
+                .build(),
             instruments_refused: meter.counter(&INSTRUMENTS_REFUSED),
             points_dropped: meter.counter(&POINTS_DROPPED),
             dropped: Mutex::default(),
@@ -194,13 +218,19 @@ impl SelfMetrics {
         }
     }
 
-    /// Makes the series of an instrument's callback errors exist, so that an alert can tell 0 from absent.
-    pub(crate) fn expect_callback(&self, instrument: &str) {
-        self.callback_errors.add(0, &[KeyValue::new("instrument", instrument.to_owned())]);
-    }
-
-    pub(crate) fn callback_panicked(&self, instrument: &str) {
-        self.callback_errors.add(1, &[KeyValue::new("instrument", instrument.to_owned())]);
+    /// What is said about the callbacks of one instrument. Its series exist from now on, so that an alert can tell 0 from
+    /// absent.
+    pub(crate) fn callback(&self, instrument: &str) -> CallbackMetrics {
+        let instrument = KeyValue::new("instrument", instrument.to_owned());
+        let errors = |reason| {
+            let reason = KeyValue::new(CallbackError::INFO.key, CallbackError::INFO.values[Attribute::index(reason)]);
+            self.callback_errors.bind(&[instrument.clone(), reason])
+        };
+        CallbackMetrics {
+            panics: errors(CallbackError::Panic),
+            late: errors(CallbackError::Late),
+            duration: self.callback_duration.bind(std::slice::from_ref(&instrument)),
+        }
     }
 
     pub(crate) fn instrument_refused(&self, reason: Refusal) {
@@ -258,6 +288,29 @@ fn crowded_gauge(
             }
         })
         .build();
+}
+
+/// What the pipeline says about the callbacks of one instrument.
+#[derive(Debug)]
+pub(crate) struct CallbackMetrics {
+    panics: BoundCounter<u64>,
+    late: BoundCounter<u64>,
+    duration: BoundHistogram<f64>,
+}
+
+impl CallbackMetrics {
+    pub(crate) fn panicked(&self) {
+        self.panics.add(1);
+    }
+
+    /// A collection did not wait for them: they took too long, or are still running from before.
+    pub(crate) fn late(&self) {
+        self.late.add(1);
+    }
+
+    pub(crate) fn took(&self, time: Duration) {
+        self.duration.record(time.as_secs_f64());
+    }
 }
 
 /// The meter of all of them.

@@ -21,7 +21,7 @@ use crate::self_metrics::Reason;
 
 pub(crate) use self::periodic::{Periodic, Pusher};
 pub(crate) use self::prometheus::{Asked, PrometheusExporter, PrometheusOptions, ResourceLabels};
-pub(crate) use self::registry::{ExportedRegistry, MergedRegistry, is_same_registry};
+pub(crate) use self::registry::{ExportedRegistry, MergedRegistry, is_same_registry, merged_registry};
 
 /// A setting that an exporter cannot work with.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 //! runtime. Specification: "Periodic exporting MetricReader" in the metrics SDK document.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{io, mem};
 
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Again, Exported, Failure, PushExporter, points, too_late};
-use crate::guard::Watch;
+use crate::guard::{Callbacks, PATIENCE, Round, Watch};
 use crate::runtime;
 use crate::self_metrics::{ExportMetrics, Points, Reason};
 
@@ -33,6 +33,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Periodic {
     pub(crate) reader: Arc<ManualReader>,
     pub(crate) watch: Watch,
+    pub(crate) callbacks: Arc<Callbacks>,
     /// Whether what was not delivered is part of what is collected next.
     pub(crate) is_cumulative: bool,
     pub(crate) exporter: PushExporter,
@@ -47,9 +48,13 @@ pub(crate) struct Pusher {
     flushes: mpsc::Sender<Command>,
     /// A place of its own: no number of flushes keeps the end out.
     end: mpsc::Sender<Command>,
+    running: Arc<Running>,
     /// The exporter and where it pushes to, as errors name it.
     name: String,
 }
+
+/// The callbacks that run for an export: the thread hears nothing meanwhile.
+type Running = Mutex<Option<Arc<Round>>>;
 
 struct Command {
     /// Whether this is the last one.
@@ -89,8 +94,10 @@ impl Pusher {
         let (end, ended) = mpsc::channel(1);
         let name = format!("{} to {}", periodic.exporter.name(), periodic.exporter.target());
         let commands = Commands { flushes: asked, end: ended };
-        runtime::spawn_async("barograph-export", move || Worker::new(periodic).run(commands))?;
-        Ok(Self { flushes, end, name })
+        let running = Arc::new(Running::default());
+        let worker = Worker::new(periodic, Arc::clone(&running));
+        runtime::spawn_async("barograph-export", move || worker.run(commands))?;
+        Ok(Self { flushes, end, running, name })
     }
 
     /// Collects and pushes now, and returns at once. With `ends` it is the last time.
@@ -101,6 +108,11 @@ impl Pusher {
             mpsc::error::TrySendError::Full(_) => format!("{MAX_WAITING} others wait for a flush already"),
             mpsc::error::TrySendError::Closed(_) => "its thread has ended".to_owned(),
         });
+        if ends && let Some(round) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
+            let now = std::time::Instant::now();
+            // The rest is for what this export has, and for the last one.
+            round.shorten(now + until.saturating_duration_since(now) / 4);
+        }
         Wait { done: sent.map(|()| is_done), name: self.name.clone() }
     }
 }
@@ -129,6 +141,7 @@ impl Commands {
 /// The thread's own.
 struct Worker {
     periodic: Periodic,
+    running: Arc<Running>,
     log: Log,
     data: ResourceMetrics,
     /// How far the last export got.
@@ -142,10 +155,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(periodic: Periodic) -> Self {
+    fn new(periodic: Periodic, running: Arc<Running>) -> Self {
         let log = Log::new(periodic.exporter.target());
         let (data, exported) = (ResourceMetrics::default(), Exported::default());
-        Self { periodic, log, data, exported, begun: Instant::now(), not_before: None, hurry: Arc::default() }
+        let begun = Instant::now();
+        Self { periodic, running, log, data, exported, begun, not_before: None, hurry: Arc::default() }
     }
 
     async fn run(mut self, mut commands: Commands) {
@@ -256,7 +270,7 @@ impl Worker {
     async fn export(&mut self, until: Instant) -> Result<(), String> {
         self.exported = Exported::default();
         self.begun = Instant::now();
-        let result = match self.collect() {
+        let result = match self.collect(until.into_std()) {
             Ok(()) => {
                 let export = self.periodic.exporter.export(&self.data, until, &self.hurry, &mut self.exported);
                 timeout_at(until, export).await.unwrap_or_else(|_| Err(too_late()))
@@ -297,12 +311,20 @@ impl Worker {
         }
     }
 
-    fn collect(&mut self) -> Result<(), Failure> {
+    fn collect(&mut self, until: std::time::Instant) -> Result<(), Failure> {
         let failed = |message| Failure { reason: Reason::Collect, message, again: Again::Later(None) };
+        let now = std::time::Instant::now();
+        // Half of the time is for delivering what there is: what is collected as a difference is collected once.
+        let round = self.periodic.callbacks.round(now + (until.saturating_duration_since(now) / 2).min(PATIENCE));
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&round));
+        self.periodic.callbacks.run(&round, None);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // Empty where the SDK panics half way.
         let mut data = mem::take(&mut self.data);
         // Callbacks are guarded; this is for a panic in the SDK itself, which must not end the thread.
-        let collected = catch_unwind(AssertUnwindSafe(|| self.periodic.reader.collect(&mut data)));
+        let collected = catch_unwind(AssertUnwindSafe(|| {
+            self.periodic.callbacks.show(&round, || self.periodic.reader.collect(&mut data))
+        }));
         match collected {
             Ok(Ok(())) => {
                 self.periodic.watch.look(&data, None);

@@ -9,26 +9,24 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
 
+use crate::error::{InstrumentName, ScrapeError};
+use crate::guard::Watched;
 use crate::self_metrics::SelfMetrics;
 
-/// A registry whose metrics are part of our scrape.
-pub(crate) struct MergedRegistry {
-    registry: Registry,
-    self_metrics: Arc<SelfMetrics>,
-}
+/// A registry whose metrics are part of our scrape. It is gathered as callbacks are run: a collector that hangs or panics
+/// costs the registry's families of this scrape, and is counted.
+pub(crate) type MergedRegistry = Watched<Vec<MetricFamily>>;
 
-impl MergedRegistry {
-    pub(crate) fn new(registry: Registry, self_metrics: Arc<SelfMetrics>) -> Self {
-        Self { registry, self_metrics }
-    }
-
-    /// What the registry has now. A collector that panics costs the registry's families of this scrape, and is counted.
-    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
-        catch_unwind(AssertUnwindSafe(|| self.registry.gather())).unwrap_or_else(|_| {
-            self.self_metrics.callback_panicked("prometheus::Registry");
+pub(crate) fn merged_registry(registry: Registry, self_metrics: &SelfMetrics) -> MergedRegistry {
+    let name = InstrumentName { name: ScrapeError::MERGED_REGISTRY.to_owned(), scope: String::new() };
+    let metrics = Arc::new(self_metrics.callback(&name.name));
+    let counted = Arc::clone(&metrics);
+    Watched::new(name, metrics, move || {
+        catch_unwind(AssertUnwindSafe(|| registry.gather())).unwrap_or_else(|_| {
+            counted.panicked();
             Vec::new()
         })
-    }
+    })
 }
 
 /// Our metrics in the caller's registry, by the names and rules of opentelemetry-prometheus, for as long as this lives.

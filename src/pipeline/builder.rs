@@ -21,14 +21,14 @@ use crate::config::{
 };
 use crate::error::{ConfigError, StartError};
 use crate::exporter::{
-    ExportedRegistry, MergedRegistry, Periodic, PrometheusExporter, PrometheusOptions, PushExporter, Pusher,
-    ResourceLabels, is_same_registry,
+    ExportedRegistry, Periodic, PrometheusExporter, PrometheusOptions, PushExporter, Pusher, ResourceLabels,
+    is_same_registry, merged_registry,
 };
 use crate::exposition::{Naming, TranslationStrategy};
-use crate::guard::{EnabledMeters, GuardedMeterProvider, Scraped, Watch};
+use crate::guard::{Callbacks, EnabledMeters, GuardedMeterProvider, Scraped, Watch};
 use crate::resource;
 use crate::scrape::{
-    Bound, Collector, DebugPage, Endpoint, Gatherer, Offer, Readiness, ScrapeService, Server, WebConfig, bind,
+    Bound, Collector, DebugPage, Endpoint, Gatherer, Offer, Readiness, ScrapeService, ScrapeTimeouts, Server, WebConfig, bind,
 };
 use crate::self_metrics::{self, ExportMetrics, ScrapeMetrics, SelfMetrics};
 use crate::view::{Pattern, ReaderDefaults, View, Views};
@@ -443,10 +443,12 @@ impl TelemetryBuilder {
         let service_name = service_name(&configuration);
         let readiness = Arc::new(Readiness::default());
         let linger = pulls.iter().map(|(_, pull)| pull.reader.exporter.linger).max().unwrap_or_default();
-        let endpoint = |path, gatherer, debug| {
+        let endpoint = |exporter: &PrometheusMetricExporter, gatherer, debug| {
+            let EndpointLimits { scrape_timeout: default, scrape_timeout_offset: offset, .. } = exporter.limits;
+            let (path, timeouts) = (exporter.path.clone(), ScrapeTimeouts { default, offset });
             let (service_name, provider) = (service_name.clone(), provider.clone());
             let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&scrape_metrics));
-            ScrapeService::new(Endpoint { service_name, path, gatherer, provider, debug, readiness, metrics })
+            ScrapeService::new(Endpoint { service_name, path, gatherer, timeouts, provider, debug, readiness, metrics })
         };
         let (mut services, mut offers) = (Vec::new(), Vec::new());
         for (reader, Pull { reader: pull, listeners, web_config }) in pulls {
@@ -455,13 +457,14 @@ impl TelemetryBuilder {
                 Arc::clone(&self_metrics),
                 Arc::clone(&scrape_metrics),
             );
-            let merged = self.merged.clone().map(|registry| MergedRegistry::new(registry, Arc::clone(&self_metrics)));
+            let merged = self.merged.clone().map(|registry| Arc::new(merged_registry(registry, &self_metrics)));
+            let max_scrapes = pull.exporter.limits.max_scrapes;
             let watch = sources.watch(&reader, &provider, pull.exporter.debug_page);
             let debug = pull.exporter.debug_page;
             let debug = debug.then(|| DebugPage::new(watch.clone(), shown(&pull.exporter)));
             let collector = Collector::new(reader, merged, provider.clone(), watch);
-            let gatherer = Gatherer::start(collector, exporter).map_err(thread("barograph-collect"))?;
-            let service = endpoint(pull.exporter.path, gatherer, debug);
+            let gatherer = Gatherer::start(collector, exporter, max_scrapes).map_err(thread("barograph-gather"))?;
+            let service = endpoint(&pull.exporter, gatherer, debug);
             if !listeners.is_empty() {
                 let (service, metrics) = (service.clone(), Arc::clone(&scrape_metrics));
                 let hosts = hosts(&pull.exporter.host, &pull.exporter.listeners);
@@ -470,14 +473,14 @@ impl TelemetryBuilder {
             }
             services.push(service);
         }
-        let service = services.first().cloned().unwrap_or_else(|| endpoint(scraped.path, Gatherer::absent(), None));
+        let service = services.first().cloned().unwrap_or_else(|| endpoint(&scraped, Gatherer::absent(), None));
         let gatherers = services.iter().map(|service| service.gatherer().clone()).collect();
         let mut servers = Vec::new();
         for (listeners, offer) in offers {
             servers.push(Server::start(listeners, offer).map_err(thread("barograph-scrape"))?);
         }
         let watched = |reader: &_| sources.watch(reader, &provider, false);
-        let pushers = start_pushers(pushes, own, watched)?;
+        let pushers = start_pushers(pushes, own, provider.callbacks(), watched)?;
         say(&configuration);
         Ok(Telemetry { provider, sdk, configuration, service, readiness, linger, gatherers, servers, pushers, exported })
     }
@@ -531,6 +534,7 @@ fn split(readers: Vec<MetricReader>, configuration: &Configuration) -> Result<(V
 fn start_pushers(
     pushes: Vec<(Arc<ManualReader>, Push)>,
     own: &dyn MeterProvider,
+    callbacks: &Arc<Callbacks>,
     watched: impl Fn(&Arc<ManualReader>) -> Watch,
 ) -> Result<Vec<Pusher>, StartError> {
     let (mut names, mut kinds): (Vec<&'static str>, Vec<&'static str>) = (Vec::new(), Vec::new());
@@ -549,8 +553,9 @@ fn start_pushers(
         };
         let is_cumulative = config.preferences().temporality == TemporalityPreference::Cumulative;
         let interval = interval.clamp(SHORTEST, LONGEST);
-        let watch = watched(&reader);
-        let pusher = Pusher::start(Periodic { reader, watch, is_cumulative, exporter, interval, timeout, metrics });
+        let (watch, callbacks) = (watched(&reader), Arc::clone(callbacks));
+        let periodic = Periodic { reader, watch, callbacks, is_cumulative, exporter, interval, timeout, metrics };
+        let pusher = Pusher::start(periodic);
         pushers.push(pusher.map_err(|source| StartError::Thread { name: "barograph-export", source })?);
     }
     Ok(pushers)

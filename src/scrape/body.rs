@@ -14,6 +14,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::error::ScrapeError;
 use crate::exposition::CHUNK;
 
+use super::gather::Place;
+
 /// Chunks that wait for the scraper. Whoever makes them waits when there are so many.
 const MAX_READY: usize = 8;
 
@@ -30,8 +32,8 @@ const STALLED: Duration = Duration::from_secs(60);
 /// The body of an answer of [`ScrapeService`](crate::ScrapeService).
 ///
 /// A page leaves in chunks while it is encoded, so its length is not known before its end unless it is short. When
-/// encoding fails half way, which takes a bug, the body ends with an error and the connection with it: a scraper never
-/// takes half a page for a whole one.
+/// encoding fails half way, which takes a bug, or when a page past its deadline gives way to other scrapes, the body ends
+/// with an error and the connection with it: a scraper never takes half a page for a whole one.
 pub struct ScrapeBody(Content);
 
 enum Content {
@@ -133,6 +135,10 @@ struct State {
     /// Who waits for the next chunk.
     reader: Option<Waker>,
     is_reader_gone: bool,
+    /// Whether the reader can have had something of it.
+    has_begun: bool,
+    /// Given back when the page ends, or its reader is gone.
+    place: Option<Place>,
     /// How the page ended.
     end: Option<Result<(), ScrapeError>>,
 }
@@ -144,6 +150,12 @@ impl State {
 
     fn is_at_end(&self) -> bool {
         self.ready.is_empty() && matches!(self.end, Some(Ok(())))
+    }
+
+    /// Ends the page, unless it has ended.
+    fn end(&mut self, end: Result<(), ScrapeError>) {
+        self.end.get_or_insert(end);
+        self.place = None;
     }
 }
 
@@ -167,16 +179,26 @@ impl Pipe {
 pub(super) struct Page(Weak<Pipe>);
 
 impl Page {
-    /// Whether it is still being written.
+    /// Whether it is waited for or still being written.
     pub(super) fn is_under_way(&self) -> bool {
-        self.0.upgrade().is_some_and(|pipe| pipe.state().end.is_none())
+        self.0.upgrade().is_some_and(|pipe| pipe.state().is_wanted())
     }
 
     /// Ends it here, because of this.
     pub(super) fn give_up(&self, error: ScrapeError) {
-        if let Some(pipe) = self.0.upgrade() {
-            let mut state = pipe.state();
-            state.end.get_or_insert(Err(error));
+        self.end_if(|_| true, || error);
+    }
+
+    /// Ends it if its reader has nothing of it yet.
+    pub(super) fn time_out(&self, error: impl FnOnce() -> ScrapeError) {
+        self.end_if(|state| !state.has_begun, error);
+    }
+
+    fn end_if(&self, condition: impl FnOnce(&State) -> bool, error: impl FnOnce() -> ScrapeError) {
+        let Some(pipe) = self.0.upgrade() else { return };
+        let mut state = pipe.state();
+        if state.is_wanted() && condition(&state) {
+            state.end(Err(error()));
             state.ready.clear();
             pipe.tell_reader(state);
         }
@@ -207,6 +229,7 @@ impl PageWriter {
             if waited.timed_out() || !state.is_wanted() {
                 return false;
             }
+            state.has_begun = true;
             state.ready.push_back(mem::replace(&mut self.held, self.pipe.buffers.take()));
             if state.ready.len() >= WORTH_WAKING {
                 self.pipe.tell_reader(state);
@@ -214,6 +237,12 @@ impl PageWriter {
         }
         mem::swap(&mut self.held, buffer);
         true
+    }
+
+    /// Keeps a place for the page until it ends.
+    pub(super) fn hold(&self, place: Place) {
+        let mut state = self.pipe.state();
+        state.place = Some(place).filter(|_| state.is_wanted());
     }
 
     /// Whether anybody wants more.
@@ -226,7 +255,7 @@ impl PageWriter {
         let mut state = self.pipe.state();
         if state.end.is_none() {
             state.ready.extend(Some(mem::take(&mut self.held)).filter(|held| !held.is_empty()));
-            state.end = Some(Ok(()));
+            state.end(Ok(()));
         }
     }
 }
@@ -234,8 +263,9 @@ impl PageWriter {
 impl Drop for PageWriter {
     fn drop(&mut self) {
         let mut state = self.pipe.state();
-        let broken = || Err(ScrapeError::Collect { reason: "encoding ended half way".to_owned() });
-        state.end.get_or_insert_with(broken);
+        if state.end.is_none() {
+            state.end(Err(ScrapeError::Collect { reason: "encoding ended half way".to_owned() }));
+        }
         self.pipe.tell_reader(state);
     }
 }
@@ -286,7 +316,10 @@ impl Chunks {
 
 impl Drop for Chunks {
     fn drop(&mut self) {
-        self.pipe.state().is_reader_gone = true;
+        let mut state = self.pipe.state();
+        state.is_reader_gone = true;
+        state.place = None;
+        drop(state);
         self.pipe.changed.notify_all();
     }
 }

@@ -1,42 +1,39 @@
-//! Collects on a thread of its own, and encodes each page on another.
+//! Collects on a thread of its own, and encodes each page on another, while a third one keeps the deadlines.
+//!
+//! The thread `barograph-gather` only ever waits for the next event or the next deadline: a request, a collection that is
+//! done, a page that has ended, a scraper that has left. So every request is answered in time, whatever the thread that
+//! collects is doing.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use opentelemetry_sdk::metrics::ManualReader;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use prometheus::proto::MetricFamily;
-use tokio::sync::oneshot;
 
 use crate::error::ScrapeError;
 use crate::exporter::{Asked, MergedRegistry, PrometheusExporter};
 use crate::exposition::Out;
-use crate::guard::{GuardedMeterProvider, Watch};
+use crate::guard::{Callbacks, GuardedMeterProvider, Round, Watch, Work, is_in_round};
 use crate::runtime;
 
 use super::body::{Buffers, Chunks, Page, PageWriter, ScrapeBody, pipe};
 use super::compression::{Compression, Gzip};
 
-/// Collections that pages on their way hold at once. A Prometheus asks for one page at a time; the rest is room for people
-/// and for a second Prometheus. Where there are more the pages of the oldest give way, so that scrapers that do not read
-/// can keep neither the memory nor the others' places.
+/// Collections that pages on their way hold at once, which bounds the memory. The next one waits until one is released.
 const MAX_COLLECTIONS: usize = 8;
 
-/// Pages on their way at once, each of which is made by a thread of its own. The oldest gives way.
-const MAX_PAGES: usize = 64;
-
-/// Requests that wait while a collection runs. Who asks when there are so many is told to come again.
-const MAX_WAITING: usize = 256;
+/// Events that are taken before the thread looks at the time again.
+const MAX_EVENTS: usize = 1_000;
 
 /// Takes what the SDK has aggregated.
 pub(crate) struct Collector {
     reader: Arc<ManualReader>,
-    merged: Option<MergedRegistry>,
+    merged: Option<Arc<MergedRegistry>>,
     provider: GuardedMeterProvider,
     watch: Watch,
     has_collected: bool,
@@ -47,23 +44,31 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) fn new(
         reader: Arc<ManualReader>,
-        merged: Option<MergedRegistry>,
+        merged: Option<Arc<MergedRegistry>>,
         provider: GuardedMeterProvider,
         watch: Watch,
     ) -> Self {
         Self { reader, merged, provider, watch, has_collected: false, idle: Arc::default() }
     }
 
-    fn collect(&mut self) -> Result<Arc<Collected>, ScrapeError> {
+    fn collect(&mut self, round: &Arc<Round>, events: &mpsc::Sender<Event>) -> Result<Arc<Collected>, ScrapeError> {
         // By now the program has built what it builds at start, and who did not ask `verify` should know too.
         if !mem::replace(&mut self.has_collected, true) {
             self.provider.catalogue().log_unmatched_views();
         }
-        let data = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        let mut collected = Collected { data, merged: Vec::new(), idle: Arc::clone(&self.idle) };
         let failed = |reason| ScrapeError::Collect { reason };
-        self.reader.collect(&mut collected.data).map_err(|error| failed(error.to_string()))?;
-        collected.merged = self.merged.as_ref().map(MergedRegistry::gather).unwrap_or_default();
+        let callbacks = self.provider.callbacks();
+        callbacks.run(round, self.merged.clone().map(|merged| merged as Arc<dyn Work>));
+        if round.is_unwanted() {
+            return Err(failed("nobody waits for it any more".to_owned()));
+        }
+        let data = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let (idle, events) = (Arc::clone(&self.idle), events.clone());
+        let mut collected = Collected { data, merged: Arc::default(), idle, events };
+        let result = callbacks.show(round, || self.reader.collect(&mut collected.data));
+        result.map_err(|error| failed(error.to_string()))?;
+        let merged = self.merged.as_ref().and_then(|merged| merged.of_round(round.number()));
+        collected.merged = merged.unwrap_or_default();
         self.watch.look(&collected.data, Some(&collected.merged));
         Ok(Arc::new(collected))
     }
@@ -72,123 +77,189 @@ impl Collector {
 /// One collection, for all the pages that are made of it.
 struct Collected {
     data: ResourceMetrics,
-    merged: Vec<MetricFamily>,
+    merged: Arc<Vec<MetricFamily>>,
     idle: Arc<Mutex<Option<ResourceMetrics>>>,
+    events: mpsc::Sender<Event>,
 }
 
 impl Drop for Collected {
     fn drop(&mut self) {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(mem::take(&mut self.data));
+        // The next one may wait for this.
+        let _ = self.events.send(Event::Changed);
     }
-}
-
-thread_local! {
-    /// Whether this is the thread that collects.
-    static IS_COLLECTING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One page that somebody wants.
 pub(crate) struct Request {
     pub(crate) asked: Asked,
     pub(crate) compression: Compression,
+    /// How long it may take until there is something of the page.
+    pub(crate) timeout: Duration,
 }
 
-/// Who waits for a page.
-enum Reply {
-    Task(oneshot::Sender<Result<Chunks, ScrapeError>>),
-    Thread(mpsc::Sender<Result<Chunks, ScrapeError>>),
+/// A request that waits for its collection.
+struct Waiting {
+    request: Request,
+    writer: PageWriter,
+    asked: Instant,
 }
 
-impl Reply {
-    /// Whether nobody waits any more.
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Task(reply) if reply.is_closed())
+impl Waiting {
+    fn until(&self) -> Instant {
+        self.asked + self.request.timeout
     }
 
-    fn send(self, chunks: Result<Chunks, ScrapeError>) {
-        // The scraper may have gone away.
-        match self {
-            Self::Task(reply) => drop(reply.send(chunks)),
-            Self::Thread(reply) => drop(reply.send(chunks)),
+    fn is_wanted(&self) -> bool {
+        self.writer.is_wanted()
+    }
+
+    fn fail(&self, error: ScrapeError) {
+        self.writer.page().give_up(error);
+    }
+}
+
+/// What the thread that keeps the deadlines is told.
+enum Event {
+    Asked(Box<Waiting>),
+    Collected(Result<Arc<Collected>, ScrapeError>),
+    /// A scraper has left, a page has ended, or a collection was released.
+    Changed,
+    ShutDown,
+    /// Nobody can ask any more.
+    End,
+}
+
+/// How many requests wait or are being answered.
+struct InFlight {
+    taken: AtomicUsize,
+    events: mpsc::Sender<Event>,
+}
+
+impl InFlight {
+    /// Only one thread takes places.
+    fn take(self: &Arc<Self>, max: usize) -> Option<Place> {
+        if self.taken.load(Ordering::Acquire) >= max {
+            return None;
         }
+        self.taken.fetch_add(1, Ordering::AcqRel);
+        Some(Place(Arc::clone(self)))
     }
 }
 
-/// Asks the collecting thread for pages. Clones ask the same thread.
+/// The place of one request. Dropped, it is free.
+pub(super) struct Place(Arc<InFlight>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        let _ = self.0.events.send(Event::Changed);
+    }
+}
+
+/// Asks for pages. Clones ask the same threads.
 #[derive(Clone)]
 pub(crate) struct Gatherer {
     /// `None` where there is nothing to be scraped.
-    requests: Option<mpsc::SyncSender<(Request, Reply)>>,
+    asker: Option<Arc<Asker>>,
     shut_down: Arc<AtomicBool>,
 }
 
+/// What the clones share.
+struct Asker {
+    events: mpsc::Sender<Event>,
+    buffers: Buffers,
+    in_flight: Arc<InFlight>,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::End);
+    }
+}
+
 impl Gatherer {
-    /// Starts the thread. It ends when the last clone is dropped.
-    pub(crate) fn start(mut collector: Collector, exporter: PrometheusExporter) -> io::Result<Self> {
-        let (requests, queue) = mpsc::sync_channel::<(Request, Reply)>(MAX_WAITING);
-        let shut_down = Arc::new(AtomicBool::new(false));
-        let is_shut_down = Arc::clone(&shut_down);
+    /// Starts the threads. They end when the last clone is dropped. No more than `max_scrapes` requests wait or are
+    /// answered at once.
+    pub(crate) fn start(
+        mut collector: Collector,
+        exporter: PrometheusExporter,
+        max_scrapes: usize,
+    ) -> io::Result<Self> {
+        let (events, happened) = mpsc::channel();
+        let (rounds, asked) = mpsc::channel::<Arc<Round>>();
+        let in_flight = Arc::new(InFlight { taken: AtomicUsize::new(0), events: events.clone() });
+        let buffers = Buffers::default();
+        let coordinator = Coordinator {
+            rounds,
+            callbacks: Arc::clone(collector.provider.callbacks()),
+            merged: collector.merged.clone(),
+            in_flight: Arc::clone(&in_flight),
+            max_scrapes,
+            exporter: Arc::new(exporter),
+            buffers: buffers.clone(),
+            waiting: Vec::new(),
+            collecting: None,
+            under_way: Vec::new(),
+            collections: Vec::new(),
+            is_shut_down: false,
+        };
+        let asker = Arc::new(Asker { events: events.clone(), buffers, in_flight });
+        runtime::spawn("barograph-gather", move || coordinator.run(&happened))?;
         runtime::spawn("barograph-collect", move || {
-            IS_COLLECTING.set(true);
-            let mut pages =
-                Pages { exporter: Arc::new(exporter), buffers: Buffers::default(), under_way: VecDeque::new() };
-            while let Ok(request) = queue.recv() {
-                // Requests that waited for the collection before this one are all answered by this one: it begins
-                // after each of them was made.
-                let requests = std::iter::once(request).chain(queue.try_iter());
-                let requests: Vec<_> = requests.filter(|(_, reply)| !reply.is_closed()).collect();
-                if requests.is_empty() {
-                    continue;
-                }
-                let collected = if is_shut_down.load(Ordering::Acquire) {
-                    Err(ScrapeError::ShutDown)
-                } else {
-                    // Callbacks are guarded; this is for a panic in the SDK itself, which must not end the thread.
-                    catch_unwind(AssertUnwindSafe(|| collector.collect()))
-                        .unwrap_or_else(|_| Err(ScrapeError::Collect { reason: "the SDK panicked".to_owned() }))
-                };
-                for (request, reply) in requests.into_iter().filter(|(_, reply)| !reply.is_closed()) {
-                    reply.send(collected.clone().and_then(|collected| pages.send(request, collected)));
+            while let Ok(round) = asked.recv() {
+                // Callbacks are guarded; this is for a panic in the SDK itself, which must not end the thread.
+                let collected = catch_unwind(AssertUnwindSafe(|| collector.collect(&round, &events)))
+                    .unwrap_or_else(|_| Err(ScrapeError::Collect { reason: "the SDK panicked".to_owned() }));
+                if events.send(Event::Collected(collected)).is_err() {
+                    return;
                 }
             }
         })?;
-        Ok(Self { requests: Some(requests), shut_down })
+        Ok(Self { asker: Some(asker), shut_down: Arc::default() })
     }
 
     /// Answers that there is nothing to be scraped.
     pub(crate) fn absent() -> Self {
-        Self { requests: None, shut_down: Arc::default() }
+        Self { asker: None, shut_down: Arc::default() }
     }
 
-    /// The page as it is now. The caller's thread is not blocked.
+    /// The page as it is now. The caller's thread is not blocked. Dropped, it is not asked for any more.
     pub(crate) async fn page(&self, request: Request) -> Result<ScrapeBody, ScrapeError> {
-        let (reply, page) = oneshot::channel();
-        self.request(request, Reply::Task(reply))?;
-        ScrapeBody::stream(page.await.unwrap_or(Err(ScrapeError::ShutDown))?).await
+        ScrapeBody::stream(self.request(request)?).await
     }
 
     /// The page as it is now. The caller's thread waits.
     pub(crate) fn page_blocking(&self, request: Request) -> Result<Vec<u8>, ScrapeError> {
-        let (reply, page) = mpsc::channel();
-        self.request(request, Reply::Thread(reply))?;
-        page.recv().unwrap_or(Err(ScrapeError::ShutDown))?.read_to_end()
+        self.request(request)?.read_to_end()
     }
 
-    fn request(&self, request: Request, reply: Reply) -> Result<(), ScrapeError> {
+    fn request(&self, request: Request) -> Result<Chunks, ScrapeError> {
         // A callback that asked for a scrape would wait for itself.
-        if IS_COLLECTING.get() {
+        if is_in_round() {
             return Err(ScrapeError::Collect { reason: "a callback cannot ask for a scrape".to_owned() });
         }
-        let requests = self.requests.as_ref().ok_or(ScrapeError::NotServed)?;
-        requests.try_send((request, reply)).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => ScrapeError::Busy { pages: MAX_WAITING },
-            mpsc::TrySendError::Disconnected(_) => ScrapeError::ShutDown,
-        })
+        let asker = self.asker.as_ref().ok_or(ScrapeError::NotServed)?;
+        if self.is_shut_down() {
+            return Err(ScrapeError::ShutDown);
+        }
+        let (writer, chunks) = pipe(&asker.buffers);
+        let waiting = Waiting { request, writer, asked: Instant::now() };
+        asker.events.send(Event::Asked(Box::new(waiting))).map_err(|_| ScrapeError::ShutDown)?;
+        Ok(chunks)
     }
 
-    /// From now on every answer is [`ScrapeError::ShutDown`].
+    /// How many requests wait or are being answered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.asker.as_ref().map_or(0, |asker| asker.in_flight.taken.load(Ordering::Acquire))
+    }
+
+    /// From now on every answer is [`ScrapeError::ShutDown`], that to requests which wait as well.
     pub(crate) fn shut_down(&self) {
         self.shut_down.store(true, Ordering::Release);
+        if let Some(asker) = &self.asker {
+            let _ = asker.events.send(Event::ShutDown);
+        }
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
@@ -198,44 +269,228 @@ impl Gatherer {
 
 impl std::fmt::Debug for Gatherer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gatherer").field("shut_down", &self.is_shut_down()).finish_non_exhaustive()
+        f.debug_struct("Gatherer")
+            .field("in_flight", &self.in_flight())
+            .field("shut_down", &self.is_shut_down())
+            .finish_non_exhaustive()
     }
 }
 
-/// Sends pages on their way, and keeps count of them.
-struct Pages {
+/// The collection that runs, and who waits for it.
+struct Collecting {
+    round: Arc<Round>,
+    waiting: Vec<Waiting>,
+    /// Whether somebody has waited for it in vain.
+    was_late: bool,
+}
+
+/// A page that is encoded.
+struct UnderWay {
+    page: Page,
+    timeout: Duration,
+    asked: Instant,
+    collection: Weak<Collected>,
+}
+
+impl UnderWay {
+    fn until(&self) -> Instant {
+        self.asked + self.timeout
+    }
+}
+
+/// What the thread that keeps the deadlines knows.
+struct Coordinator {
+    rounds: mpsc::Sender<Arc<Round>>,
+    callbacks: Arc<Callbacks>,
+    merged: Option<Arc<MergedRegistry>>,
+    in_flight: Arc<InFlight>,
+    max_scrapes: usize,
     exporter: Arc<PrometheusExporter>,
     buffers: Buffers,
-    /// From the oldest to the newest, each with the collection that it is made of.
-    under_way: VecDeque<(Page, Weak<Collected>)>,
+    /// Who waits for the next collection: it begins after each of them has asked.
+    waiting: Vec<Waiting>,
+    collecting: Option<Collecting>,
+    /// From the oldest to the newest.
+    under_way: Vec<UnderWay>,
+    /// Those that pages hold.
+    collections: Vec<Weak<Collected>>,
+    is_shut_down: bool,
 }
 
-impl Pages {
-    /// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
-    fn send(&mut self, request: Request, collected: Arc<Collected>) -> Result<Chunks, ScrapeError> {
-        self.under_way.retain(|(page, _)| page.is_under_way());
-        let collection = Arc::downgrade(&collected);
-        while self.under_way.len() >= MAX_PAGES || self.collections_beside(&collection) >= MAX_COLLECTIONS {
-            let Some((oldest, _)) = self.under_way.pop_front() else { break };
-            oldest.give_up(ScrapeError::Busy { pages: self.under_way.len() + 1 });
+impl Coordinator {
+    fn run(mut self, events: &mpsc::Receiver<Event>) {
+        let mut now = Instant::now();
+        loop {
+            let event = match self.next_deadline(now) {
+                Some(deadline) => events.recv_timeout(deadline.saturating_duration_since(now)),
+                None => events.recv().map_err(mpsc::RecvTimeoutError::from),
+            };
+            if let Err(mpsc::RecvTimeoutError::Disconnected) = event {
+                return;
+            }
+            // Whoever has asked by now shares a collection. However many come, the deadlines are kept.
+            for event in event.into_iter().chain(events.try_iter()).take(MAX_EVENTS) {
+                if !self.take(event) {
+                    return;
+                }
+            }
+            now = Instant::now();
+            self.keep_deadlines(now);
+            self.forget(now);
+            self.begin(now);
         }
-        let (writer, chunks) = pipe(&self.buffers);
-        self.under_way.push_back((writer.page(), collection));
-        let (exporter, buffers) = (Arc::clone(&self.exporter), self.buffers.clone());
-        runtime::spawn("barograph-encode", move || {
-            // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
-            let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
-        })
-        .map_err(|error| ScrapeError::Collect { reason: format!("a page needs a thread: {error}") })?;
-        Ok(chunks)
     }
 
-    /// How many collections other than this one are held.
-    fn collections_beside(&self, collection: &Weak<Collected>) -> usize {
-        let mut collections: Vec<_> = self.under_way.iter().map(|(_, collection)| collection.as_ptr()).collect();
-        // Pages of one collection are sent one after the other.
-        collections.dedup();
-        collections.iter().filter(|other| **other != collection.as_ptr()).count()
+    /// The next point in time, from now on, at which something ends or may give way.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let collecting = self.collecting.iter().flat_map(|collecting| &collecting.waiting);
+        let waiting = self.waiting.iter().chain(collecting).map(Waiting::until);
+        waiting.chain(self.under_way.iter().map(UnderWay::until)).filter(|until| *until > now).min()
+    }
+
+    /// Returns whether there can be another event.
+    fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Asked(waiting) => self.admit(*waiting),
+            Event::Collected(collected) => self.collected(collected),
+            Event::Changed => {}
+            Event::ShutDown => self.shut_down(),
+            Event::End => {
+                self.shut_down();
+                return false;
+            }
+        }
+        true
+    }
+
+    fn admit(&mut self, waiting: Waiting) {
+        if self.is_shut_down {
+            return waiting.fail(ScrapeError::ShutDown);
+        }
+        match self.in_flight.take(self.max_scrapes).or_else(|| self.place_of_another()) {
+            Some(place) => {
+                waiting.writer.hold(place);
+                self.waiting.push(waiting);
+            }
+            None => waiting.fail(ScrapeError::Busy { pages: self.max_scrapes }),
+        }
+    }
+
+    /// The place of the page that is furthest past its deadline.
+    fn place_of_another(&mut self) -> Option<Place> {
+        let now = Instant::now();
+        let late = self.under_way.iter().filter(|page| page.until() <= now && page.page.is_under_way());
+        late.min_by_key(|page| page.until())?.page.give_up(ScrapeError::Busy { pages: self.max_scrapes });
+        self.in_flight.take(self.max_scrapes)
+    }
+
+    fn collected(&mut self, collected: Result<Arc<Collected>, ScrapeError>) {
+        let Some(Collecting { waiting, .. }) = self.collecting.take() else { return };
+        let waiting = waiting.into_iter().filter(Waiting::is_wanted);
+        match collected {
+            Ok(collected) => {
+                self.collections.push(Arc::downgrade(&collected));
+                waiting.for_each(|waiting| self.send(waiting, Arc::clone(&collected)));
+            }
+            Err(error) => waiting.for_each(|waiting| waiting.fail(error.clone())),
+        }
+    }
+
+    /// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
+    fn send(&mut self, waiting: Waiting, collected: Arc<Collected>) {
+        let Waiting { request, writer, asked } = waiting;
+        let (page, timeout, collection) = (writer.page(), request.timeout, Arc::downgrade(&collected));
+        self.under_way.push(UnderWay { page, timeout, asked, collection });
+        let (exporter, buffers) = (Arc::clone(&self.exporter), self.buffers.clone());
+        let spawned = runtime::spawn("barograph-encode", move || {
+            // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
+            let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "a page of metrics could not be made: it needs a thread");
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.is_shut_down = true;
+        let collecting = self.collecting.iter_mut().flat_map(|collecting| {
+            collecting.round.cancel();
+            mem::take(&mut collecting.waiting)
+        });
+        self.waiting.drain(..).chain(collecting).for_each(|waiting| waiting.fail(ScrapeError::ShutDown));
+    }
+
+    /// Answers those whose deadline has come, and names what kept them waiting.
+    fn keep_deadlines(&mut self, now: Instant) {
+        let late = |asked: Instant, after: Duration| {
+            let running = self.callbacks.running(asked, self.merged.as_deref().map(|merged| merged as &dyn Work));
+            let (callback, running) = running.map_or((None, Duration::ZERO), |(name, time)| (Some(name), time));
+            ScrapeError::TimedOut { after, callback, running }
+        };
+        let time_out = |waiting: &Waiting| {
+            let is_late = waiting.until() <= now;
+            if is_late {
+                waiting.writer.page().time_out(|| late(waiting.asked, waiting.request.timeout));
+            }
+            is_late
+        };
+        for waiting in &self.waiting {
+            time_out(waiting);
+        }
+        if let Some(collecting) = &mut self.collecting {
+            collecting.was_late |= collecting.waiting.iter().filter(|waiting| time_out(waiting)).count() > 0;
+        }
+        for page in self.under_way.iter().filter(|page| page.until() <= now) {
+            page.page.time_out(|| late(page.asked, page.timeout));
+        }
+    }
+
+    /// Forgets what nobody wants any more.
+    fn forget(&mut self, now: Instant) {
+        self.waiting.retain(Waiting::is_wanted);
+        self.under_way.retain(|page| page.page.is_under_way());
+        self.collections.retain(|collection| collection.strong_count() > 0);
+        let Some(collecting) = &mut self.collecting else { return };
+        let waited = collecting.waiting.len();
+        collecting.waiting.retain(Waiting::is_wanted);
+        if waited > 0 && collecting.waiting.is_empty() {
+            if collecting.was_late {
+                // What runs has had its time.
+                collecting.round.shorten(now);
+            } else {
+                collecting.round.cancel();
+            }
+        }
+    }
+
+    /// Begins the next collection, if somebody waits for one and there is room for it.
+    fn begin(&mut self, now: Instant) {
+        if self.collecting.is_some() || !self.has_room(now) {
+            return;
+        }
+        let Some(until) = self.waiting.iter().map(Waiting::until).max() else { return };
+        let round = self.callbacks.round(until);
+        let waiting = mem::take(&mut self.waiting);
+        // The thread lives for as long as we do.
+        if self.rounds.send(Arc::clone(&round)).is_ok() {
+            self.collecting = Some(Collecting { round, waiting, was_late: false });
+        }
+    }
+
+    /// Whether another collection can be held. If not, pages past their deadline give way, where that sets one free.
+    fn has_room(&self, now: Instant) -> bool {
+        if self.collections.len() < MAX_COLLECTIONS || self.waiting.is_empty() {
+            return true;
+        }
+        let pages_of = |collection: &Weak<Collected>| {
+            let collection = collection.as_ptr();
+            self.under_way.iter().filter(move |page| page.collection.as_ptr() == collection)
+        };
+        let late = self.collections.iter().find(|collection| pages_of(collection).all(|page| page.until() <= now));
+        for page in late.into_iter().flat_map(pages_of) {
+            page.page.give_up(ScrapeError::Busy { pages: self.in_flight.taken.load(Ordering::Acquire) });
+        }
+        false
     }
 }
 

@@ -1,8 +1,8 @@
 //! The endpoint that Prometheus asks: `/metrics`, health, and a page for people.
 //!
-//! A request waits on the endpoint's own reactor (or the caller's, where the service is mounted). One thread only
-//! collects, so that no callback, however slow, stands between a request and `/livez`; each page is encoded on a thread
-//! of its own while it is read.
+//! A request waits on the endpoint's own reactor (or the caller's, where the service is mounted). One thread keeps the
+//! deadlines of all requests and another one collects, so that no callback, however slow, stands between a request and
+//! `/livez` or its deadline; each page is encoded on a thread of its own while it is read.
 
 mod body;
 mod compression;
@@ -29,6 +29,6 @@ pub(crate) use listener::{Bound, bind};
 pub(crate) use readiness::Readiness;
 pub use readiness::ReadinessLatch;
 pub(crate) use server::{Offer, Server};
-pub(crate) use service::Endpoint;
 pub use service::ScrapeService;
+pub(crate) use service::{Endpoint, ScrapeTimeouts};
 pub(crate) use web_config::WebConfig;

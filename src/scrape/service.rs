@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -35,14 +36,41 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 /// as `escaping=` asks. `Accept-Encoding: gzip` compresses. `?name[]=a&name[]=b` shows these families only, by their
 /// names or by those of their series.
 ///
-/// It waits for the callbacks of observables for as long as they take: the deadline of a scrape is kept by the endpoint's
-/// own server, and here by a timeout layer of yours.
+/// A scrape ends in time on any runtime: half a second before the scraper gives up, which it says in
+/// `X-Prometheus-Scrape-Timeout-Seconds`, or after 9.5 s. A callback of an observable that is still running then is named
+/// in the answer, a 503, and costs later scrapes its own series only.
 ///
 /// In axum it is `Router::route_service` at the path itself or `Router::nest_service` below another one; in hyper,
 /// `hyper_util::service::TowerToHyperService` makes it one of hyper's services.
 #[derive(Clone, Debug)]
 pub struct ScrapeService {
     endpoint: Arc<Endpoint>,
+}
+
+/// A header: how long the scraper waits for this answer, in seconds.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// Longer than anybody's scrape takes in earnest: no stranger decides for how long a callback may hold up others.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a scrape may take until there is something of its page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScrapeTimeouts {
+    /// For scrapers that do not say how long they wait.
+    pub(crate) default: Duration,
+    /// What is left of a scraper's own timeout for the answer to travel.
+    pub(crate) offset: Duration,
+}
+
+impl ScrapeTimeouts {
+    /// How long the scrape may take whose scraper says that it waits for so long.
+    fn of(&self, header: Option<&str>) -> Duration {
+        let seconds = header.and_then(|value| value.parse().ok());
+        let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        timeout
+            .filter(|timeout| !timeout.is_zero())
+            .map_or(self.default, |timeout| timeout.saturating_sub(self.offset).max(timeout / 2).min(LONGEST_TIMEOUT))
+    }
 }
 
 /// What every clone of the service shares.
@@ -52,6 +80,7 @@ pub(crate) struct Endpoint {
     /// Where the metrics are: the landing page and the health checks stand beside it.
     pub(crate) path: String,
     pub(crate) gatherer: Gatherer,
+    pub(crate) timeouts: ScrapeTimeouts,
     pub(crate) provider: GuardedMeterProvider,
     /// The page that explains the metrics, where it is wanted.
     pub(crate) debug: Option<DebugPage>,
@@ -84,6 +113,11 @@ impl ScrapeService {
 
     pub(super) fn path(&self) -> &str {
         &self.endpoint.path
+    }
+
+    /// How long a scrape takes at most where nobody says.
+    pub(crate) fn default_timeout(&self) -> Duration {
+        self.endpoint.timeouts.default
     }
 
     pub(super) async fn respond(&self, asked: Asking) -> Response<ScrapeBody> {
@@ -136,7 +170,8 @@ impl ScrapeService {
             .filter(|(key, _)| key == "name[]")
             .map(|(_, name)| name.into_owned())
             .collect();
-        let request = gather::Request { asked: Asked { format, names }, compression };
+        let timeout = self.endpoint.timeouts.of(asked.timeout.as_deref());
+        let request = gather::Request { asked: Asked { format, names }, compression, timeout };
         match self.endpoint.gatherer.page(request).await {
             Ok(page) => {
                 let mut response = response(StatusCode::OK, &format.content_type(), page);
@@ -159,6 +194,7 @@ pub(super) struct Asking {
     query: String,
     accept: Option<String>,
     accept_encoding: Option<String>,
+    timeout: Option<String>,
 }
 
 impl Asking {
@@ -169,6 +205,7 @@ impl Asking {
             query: request.uri().query().unwrap_or_default().to_owned(),
             accept: joined(request.headers(), &ACCEPT),
             accept_encoding: joined(request.headers(), &ACCEPT_ENCODING),
+            timeout: request.headers().get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()).map(str::to_owned),
         }
     }
 }
@@ -180,7 +217,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// The answer to a scrape that failed: never an empty page, which Prometheus would take for a healthy one.
-pub(super) fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
+fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
     let status = match error {
         ScrapeError::ShutDown | ScrapeError::Busy { .. } | ScrapeError::TimedOut { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -216,5 +253,22 @@ impl<B> tower_service::Service<Request<B>> for ScrapeService {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (service, asking) = (self.clone(), Asking::of(&request));
         Box::pin(async move { Ok(service.respond(asking).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_ends_before_its_scraper_gives_up() {
+        let timeouts = ScrapeTimeouts { default: Duration::from_millis(9_500), offset: Duration::from_millis(500) };
+        let timeout = |header| timeouts.of(Some(header));
+        assert_eq!(timeout("10"), Duration::from_millis(9_500));
+        assert_eq!(timeout("0.4"), Duration::from_millis(200));
+        assert_eq!(timeout("1e18"), LONGEST_TIMEOUT);
+        for nonsense in ["", "soon", "-1", "NaN", "inf", "0", "1e999"] {
+            assert_eq!(timeout(nonsense), Duration::from_millis(9_500), "{nonsense}");
+        }
     }
 }

@@ -265,20 +265,27 @@ fn a_mounted_scrape_does_not_hold_up_the_callers_only_worker() {
 }
 
 #[test]
-fn pages_that_nobody_reads_give_way_to_those_that_are_asked_for() {
+fn pages_that_nobody_reads_give_way_once_they_are_past_their_deadline() {
     let telemetry = telemetry();
     let counter = telemetry.meter("m").u64_counter("large").build();
     (0..1_500).for_each(|n| counter.add(1, &[KeyValue::new("n", n), KeyValue::new("text", "x".repeat(2_000))]));
+    let ask = |timeout: &str| {
+        let request = Request::get("/metrics").header("X-Prometheus-Scrape-Timeout-Seconds", timeout).body(()).unwrap();
+        telemetry.scrape_service().oneshot(request)
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
+        let patient = ask("60").await.unwrap().into_body();
         let mut unread = Vec::new();
-        for _ in 0..40 {
-            let answer = telemetry.scrape_service().oneshot(Request::get("/metrics").body(()).unwrap()).await.unwrap();
+        for _ in 0..20 {
+            let answer = ask("1").await.unwrap();
             assert_eq!(answer.status(), 200);
             unread.push(answer.into_body());
         }
-        let last = unread.pop().unwrap().collect().await.unwrap().to_bytes();
-        assert!(last.len() > 3_000_000 && last.ends_with(b"\n"));
+        for whole in [unread.pop().unwrap(), patient] {
+            let page = whole.collect().await.unwrap().to_bytes();
+            assert!(page.len() > 3_000_000 && page.ends_with(b"\n"));
+        }
         let error = unread.swap_remove(0).collect().await.unwrap_err();
         assert!(error.to_string().contains("ask again"), "{error}");
     });
@@ -302,15 +309,10 @@ fn requests_whose_scrapers_went_away_cost_no_page() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let ask = || telemetry.scrape_service().oneshot(Request::get("/metrics").body(()).unwrap());
-        let mut refused = 0;
         for _ in 0..2_000 {
-            // The scraper gives up at once.
-            if let Ok(answer) = tokio::time::timeout(Duration::ZERO, ask()).await {
-                assert_eq!(answer.unwrap().status(), 503);
-                refused += 1;
-            }
+            // The scraper gives up at once, and its place is another one's.
+            assert!(tokio::time::timeout(Duration::ZERO, ask()).await.is_err());
         }
-        assert!(refused > 1_000, "{refused}: as many as wait are enough");
         drop(release);
     });
     wait_until("a scrape is answered", || telemetry.scrape().is_ok());

@@ -44,7 +44,9 @@ fn every_kind_of_instrument_is_a_family_of_its_type() {
             .with_callback(|o| o.observe(0.25, &[]))
             .build();
     });
-    assert_golden("kinds", &page);
+    // How long callbacks take is another thing every time.
+    let is_known = |line: &&str| !line.contains("barograph_callback_duration");
+    assert_golden("kinds", &page.lines().filter(is_known).flat_map(|line| [line, "\n"]).collect::<String>());
 }
 
 #[test]

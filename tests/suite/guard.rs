@@ -30,7 +30,7 @@ fn d1_a_panicking_callback_loses_its_own_series_and_nothing_else_for_ever() {
             assert_eq!(families(&page, "weather"), "");
             for instrument in ["panics", "weather.temperature"] {
                 let errors = format!(
-                    "barograph_callback_errors_total{{instrument=\"{instrument}\",otel_scope_name=\"barograph\",otel_scope_version=\"{}\"}} {scrape}\n",
+                    "barograph_callback_errors_total{{instrument=\"{instrument}\",otel_scope_name=\"barograph\",otel_scope_version=\"{}\",reason=\"panic\"}} {scrape}\n",
                     env!("CARGO_PKG_VERSION")
                 );
                 assert!(page.contains(&errors), "counted in the scrape in which it happened: {page}");
@@ -61,7 +61,8 @@ fn what_a_callback_has_captured_may_panic_when_it_is_dropped() {
         for _ in 0..3 {
             assert_eq!(value(&telemetry, "healthy_total"), Some(1.0));
         }
-        let errors = value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\"}");
+        let errors =
+            value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\",reason=\"panic\"}");
         assert_eq!(errors, Some(1.0));
     });
 }
@@ -155,7 +156,10 @@ fn a_callback_that_recovers_is_back() {
         assert_eq!(value(&telemetry, "weather_temperature_celsius"), None);
         broken.store(false, Ordering::Relaxed);
         assert_eq!(value(&telemetry, "weather_temperature_celsius"), Some(21.0));
-        assert_eq!(value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\"}"), Some(1.0));
+        assert_eq!(
+            value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\",reason=\"panic\"}"),
+            Some(1.0)
+        );
     });
 }
 
@@ -186,7 +190,8 @@ fn a_collector_of_a_merged_registry_that_panics_costs_the_registry_only() {
             let page = telemetry.scrape().unwrap();
             assert!(page.contains("healthy_total"), "{scrape}: {page}");
         }
-        let errors = value(&telemetry, "barograph_callback_errors_total{instrument=\"prometheus::Registry\"}");
+        let errors =
+            value(&telemetry, "barograph_callback_errors_total{instrument=\"prometheus::Registry\",reason=\"panic\"}");
         assert!(errors >= Some(3.0), "{errors:?}");
     });
 }

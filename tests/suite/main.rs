@@ -20,6 +20,7 @@ mod dto;
 mod endpoint;
 mod exposition;
 mod formats;
+mod gather;
 mod guard;
 mod instruments;
 #[cfg(feature = "otlp")]
