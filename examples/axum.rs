@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Look at `hello_requests_total`: it counts the first `curl`. Collecting and encoding run on Barograph's own thread, so
-//! a scrape does not hold up the workers that answer `/hello`.
+//! a scrape does not hold up the workers that answer `/hello`. Another address than this one is the first argument.
 
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Everything of the endpoint moves below `/telemetry`: `/metrics`, `/livez`, `/readyz` and the page.
         .nest_service("/telemetry", telemetry.scrape_service());
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
     println!("curl http://{}/hello", listener.local_addr()?);
     println!("curl http://{}/telemetry/metrics", listener.local_addr()?);
     axum::serve(listener, app).await?;

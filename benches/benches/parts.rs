@@ -22,13 +22,15 @@ const TOTAL: CounterSpec = CounterSpec::new("bench.total", "{call}", "All calls.
 const DURATION: HistogramSpec<(Api, Status)> =
     HistogramSpec::new("bench.duration", "s", "Durations.").buckets(buckets::SECONDS);
 
-const FORMATS: [Format; 6] = [
+const FORMATS: [Format; 8] = [
     Format::TEXT,
     Format::OPEN_METRICS,
     Format::PROTOBUF,
     Format::TEXT.gzip(),
     Format::OPEN_METRICS.gzip(),
     Format::PROTOBUF.gzip(),
+    Format::TEXT.zstd(),
+    Format::PROTOBUF.zstd(),
 ];
 
 fn main() {

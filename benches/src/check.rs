@@ -14,6 +14,9 @@ pub(crate) fn check(name: &str, page: &[u8], workload: &Workload) {
         MultiGzDecoder::new(page).read_to_end(&mut plain).expect("gzip");
         return check(name, &plain, workload);
     }
+    if page.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return check(name, &zstd::decode_all(page).expect("zstd"), workload);
+    }
     match str::from_utf8(page) {
         Ok(text) => {
             let samples = text.lines().filter(|line| line.starts_with("bench_"));

@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release -p barograph-benches -- scrape         # one page of 90,000 lines
 //! cargo run --release -p barograph-benches -- scrape --all   # other sizes, attributes and values too
+//! cargo run --release -p barograph-benches -- compression    # levels of gzip and zstd on that page
 //! cargo run --release -p barograph-benches -- memory         # what the first scrape adds (Linux)
 //! cargo run --release -p barograph-benches -- record
 //! cargo run --release -p barograph-benches -- record --readers   # scraped, and pushed by OTLP as well
@@ -14,6 +15,7 @@
 #![expect(clippy::expect_used, reason = "a measurement that cannot be made ends here")]
 
 mod check;
+mod compression;
 mod memory;
 mod ours;
 mod peers;
@@ -33,12 +35,13 @@ fn main() -> ExitCode {
         ["record", "--readers"] => println!("{}", record::measure_readers()),
         ["scrape"] => println!("{}", scrape::measure(&HEADLINE)),
         ["scrape", "--all"] => WORKLOADS.iter().for_each(|workload| println!("{}", scrape::measure(workload))),
+        ["compression"] => println!("{}", compression::measure(&HEADLINE)),
         ["memory"] => println!("{}", memory::measure(&LARGEST)),
         // What `memory` starts: one contestant in a process of its own.
         ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
             eprintln!(
-                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | memory"
+                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | compression | memory"
             );
             return ExitCode::from(2);
         }

@@ -18,27 +18,32 @@ pub(crate) struct Format {
     accept: Option<&'static str>,
     /// How the answer's `Content-Type` begins.
     content_type: &'static str,
-    is_gzip: bool,
+    /// What compresses it.
+    coding: Option<&'static str>,
 }
 
 impl Format {
     pub(crate) const TEXT: Self =
-        Self { name: "text", accept: None, content_type: "text/plain; version=0.0.4", is_gzip: false };
+        Self { name: "text", accept: None, content_type: "text/plain; version=0.0.4", coding: None };
     pub(crate) const OPEN_METRICS: Self = Self {
         name: "OpenMetrics",
         accept: Some("application/openmetrics-text;version=1.0.0"),
         content_type: "application/openmetrics-text",
-        is_gzip: false,
+        coding: None,
     };
     pub(crate) const PROTOBUF: Self = Self {
         name: "protobuf",
         accept: Some("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"),
         content_type: "application/vnd.google.protobuf",
-        is_gzip: false,
+        coding: None,
     };
 
     pub(crate) const fn gzip(self) -> Self {
-        Self { is_gzip: true, ..self }
+        Self { coding: Some("gzip"), ..self }
+    }
+
+    pub(crate) const fn zstd(self) -> Self {
+        Self { coding: Some("zstd"), ..self }
     }
 
     fn request(self) -> Request<()> {
@@ -46,8 +51,9 @@ impl Format {
         if let Some(accept) = self.accept {
             request = request.header(ACCEPT, accept);
         }
-        if self.is_gzip {
-            request = request.header(ACCEPT_ENCODING, "gzip");
+        if let Some(coding) = self.coding {
+            // Without a length below which a page leaves as it is.
+            request = request.header(ACCEPT_ENCODING, format!("{coding}, identity;q=0"));
         }
         request.body(()).expect("a request")
     }
@@ -56,13 +62,14 @@ impl Format {
     fn check(self, headers: &HeaderMap) {
         let value = |name: HeaderName| headers.get(&name).map_or("", |value| value.to_str().unwrap_or_default());
         assert!(value(CONTENT_TYPE).starts_with(self.content_type), "{self}: {headers:?}");
-        assert_eq!(value(CONTENT_ENCODING), if self.is_gzip { "gzip" } else { "" }, "{self}");
+        assert_eq!(value(CONTENT_ENCODING), self.coding.unwrap_or_default(), "{self}");
     }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.name, if self.is_gzip { " + gzip" } else { "" })
+        f.write_str(self.name)?;
+        self.coding.map_or(Ok(()), |coding| write!(f, " + {coding}"))
     }
 }
 

@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::error::ScrapeError;
 use crate::exposition::CHUNK;
 
+use super::compression::Coding;
 use super::gather::Place;
 
 /// Chunks that wait for the scraper. Whoever makes them waits when there are so many.
@@ -34,7 +35,10 @@ const STALLED: Duration = Duration::from_secs(60);
 /// A page leaves in chunks while it is encoded, so its length is not known before its end unless it is short. When
 /// encoding fails half way, which takes a bug, or when a page past its deadline gives way to other scrapes, the body ends
 /// with an error and the connection with it: a scraper never takes half a page for a whole one.
-pub struct ScrapeBody(Content);
+pub struct ScrapeBody {
+    content: Content,
+    coding: Option<Coding>,
+}
 
 enum Content {
     Whole(Bytes),
@@ -44,14 +48,22 @@ enum Content {
 
 impl ScrapeBody {
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Content::Whole(bytes.into()))
+        Self { content: Content::Whole(bytes.into()), coding: None }
     }
 
     /// The body of a page, once there is something of it.
     pub(super) async fn stream(mut chunks: Chunks) -> Result<Self, ScrapeError> {
         let first = std::future::poll_fn(|context| chunks.poll_next(context)).await.transpose()?.unwrap_or_default();
-        let is_whole = chunks.pipe.state().is_at_end();
-        Ok(Self(if is_whole { Content::Whole(first) } else { Content::Stream(first, chunks) }))
+        let (is_whole, coding) = {
+            let state = chunks.pipe.state();
+            (state.is_at_end(), state.coding)
+        };
+        Ok(Self { content: if is_whole { Content::Whole(first) } else { Content::Stream(first, chunks) }, coding })
+    }
+
+    /// What the page is compressed with: known once there is something of it.
+    pub(super) fn coding(&self) -> Option<Coding> {
+        self.coding
     }
 }
 
@@ -63,11 +75,11 @@ impl Body for ScrapeBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ScrapeError>>> {
-        let (Content::Whole(first) | Content::Stream(first, _)) = &mut self.0;
+        let (Content::Whole(first) | Content::Stream(first, _)) = &mut self.content;
         if !first.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(mem::take(first)))));
         }
-        match &mut self.0 {
+        match &mut self.content {
             Content::Whole(_) => Poll::Ready(None),
             Content::Stream(_, chunks) => {
                 chunks.poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data)))
@@ -76,11 +88,11 @@ impl Body for ScrapeBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Content::Whole(bytes) if bytes.is_empty())
+        matches!(&self.content, Content::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Stream(..) => SizeHint::default(),
         }
@@ -89,7 +101,7 @@ impl Body for ScrapeBody {
 
 impl fmt::Debug for ScrapeBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
+        let kind = match &self.content {
             Content::Whole(_) => "Whole",
             Content::Stream(..) => "Stream",
         };
@@ -139,6 +151,8 @@ struct State {
     has_begun: bool,
     /// Given back when the page ends, or its reader is gone.
     place: Option<Place>,
+    /// What the chunks are compressed with: known before the first of them is ready.
+    coding: Option<Coding>,
     /// How the page ended.
     end: Option<Result<(), ScrapeError>>,
 }
@@ -243,6 +257,16 @@ impl PageWriter {
     pub(super) fn hold(&self, place: Place) {
         let mut state = self.pipe.state();
         state.place = Some(place).filter(|_| state.is_wanted());
+    }
+
+    /// Says what the chunks are compressed with, before the first of them.
+    pub(super) fn set_coding(&self, coding: Option<Coding>) {
+        self.pipe.state().coding = coding;
+    }
+
+    /// A buffer to fill.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.pipe.buffers.take()
     }
 
     /// Whether anybody wants more.

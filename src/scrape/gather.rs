@@ -22,7 +22,7 @@ use crate::guard::{Callbacks, GuardedMeterProvider, Round, Watch, Work, is_in_ro
 use crate::runtime;
 
 use super::body::{Buffers, Chunks, Page, PageWriter, ScrapeBody, pipe};
-use super::compression::{Compression, Gzip};
+use super::compression::{Compression, Packer};
 
 /// Collections that pages on their way hold at once, which bounds the memory. The next one waits until one is released.
 const MAX_COLLECTIONS: usize = 8;
@@ -508,13 +508,8 @@ fn encode(
         buffers.give_back(mem::take(&mut out.buffer));
         !out.is_stopped()
     };
-    let is_whole = match request.compression {
-        Compression::None => export(&mut |bytes| writer.hand_on(bytes)),
-        Compression::Gzip => {
-            let mut gzip = Gzip::new(buffers.take());
-            export(&mut |bytes| gzip.write(bytes, &mut writer)) && gzip.end(&mut writer)
-        }
-    };
+    let mut packer = Packer::New(request.compression);
+    let is_whole = export(&mut |bytes| packer.write(bytes, &mut writer)) && packer.end(&mut writer);
     // Before the scraper has all of it: its next request finds the lists ready to be filled again.
     drop(collected);
     if is_whole {

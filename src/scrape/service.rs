@@ -33,7 +33,8 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 /// or 405. Collecting and encoding run on Barograph's own threads, so the worker that polls the answer is never blocked.
 ///
 /// `Accept` chooses the format: Prometheus text 0.0.4 (the default) and 1.0.0, OpenMetrics, protobuf, with names escaped
-/// as `escaping=` asks. `Accept-Encoding: gzip` compresses. `?name[]=a&name[]=b` shows these families only, by their
+/// as `escaping=` asks. `Accept-Encoding` compresses: with gzip, with zstd too if the feature `zstd` is on, and nothing that
+/// fits into one packet of the network unless `identity` is refused. `?name[]=a&name[]=b` shows these families only, by their
 /// names or by those of their series.
 ///
 /// A scrape ends in time on any runtime: half a second before the scraper gives up, which it says in
@@ -121,9 +122,18 @@ impl ScrapeService {
     }
 
     pub(super) async fn respond(&self, asked: Asking) -> Response<ScrapeBody> {
+        let is_metrics = asked.path == self.endpoint.path;
+        let mut response = self.answer(&asked, is_metrics).await;
+        if is_metrics {
+            // Whatever the answer is: a cache decides by the first that it sees.
+            response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+        }
+        response
+    }
+
+    async fn answer(&self, asked: &Asking, is_metrics: bool) -> Response<ScrapeBody> {
         let endpoint = &*self.endpoint;
         let path = asked.path.as_str();
-        let is_metrics = path == endpoint.path;
         let is_debug = endpoint.debug.is_some() && path == debug::PATH;
         if !is_metrics && !is_debug && !matches!(path, "/" | "/livez" | "/readyz") {
             return plain(StatusCode::NOT_FOUND, format!("not found, the metrics are at {}\n", endpoint.path));
@@ -135,8 +145,8 @@ impl ScrapeService {
         }
         if is_metrics || is_debug {
             return match asked.query.len() {
-                0..=MAX_QUERY_BYTES if is_metrics => self.metrics(&asked).await,
-                0..=MAX_QUERY_BYTES => self.debug(&asked).await,
+                0..=MAX_QUERY_BYTES if is_metrics => self.metrics(asked).await,
+                0..=MAX_QUERY_BYTES => self.debug(asked).await,
                 _ => plain(StatusCode::BAD_REQUEST, format!("the query is longer than {MAX_QUERY_BYTES} bytes\n")),
             };
         }
@@ -174,11 +184,10 @@ impl ScrapeService {
         let request = gather::Request { asked: Asked { format, names }, compression, timeout };
         match self.endpoint.gatherer.page(request).await {
             Ok(page) => {
+                let coding = page.coding();
                 let mut response = response(StatusCode::OK, &format.content_type(), page);
-                let headers = response.headers_mut();
-                headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
-                if let Some(coding) = compression.content_encoding() {
-                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+                if let Some(coding) = coding {
+                    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
                 }
                 response
             }

@@ -5,6 +5,7 @@
 #[path = "../suite/dto.rs"]
 #[expect(dead_code, reason = "the suite looks closer at the messages")]
 mod dto;
+mod examples;
 mod formats;
 mod hostile;
 mod native;

@@ -9,7 +9,7 @@ use barograph::{Telemetry, TelemetryBuilder, TranslationStrategy, View};
 use prometheus::{IntCounter, IntGauge, Registry};
 
 use crate::dto::{self, MetricFamily, MetricType};
-use crate::support::{Answer, assert_golden, builder, families, request_with};
+use crate::support::{Answer, assert_golden, builder, families, request, request_with};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
 const PROTOBUF: &str =
@@ -327,17 +327,117 @@ fn a_page_is_compressed_when_it_is_asked_for() {
     let counter = telemetry.meter("m").u64_counter("jobs").build();
     (0..1_500).for_each(|n| counter.add(n, &[KeyValue::new("n", n as i64)]));
     let address = telemetry.local_addr().unwrap();
+    let or_gzip = if cfg!(feature = "zstd") { "zstd" } else { "gzip" };
     for accept in ["", OPEN_METRICS] {
         let plain = ask(address, "/metrics", accept);
-        let headers = [("Accept", accept), ("Accept-Encoding", "gzip;q=1.0, identity;q=0.5")];
-        let packed = request_with(address, "GET", "/metrics", &headers);
-        assert_eq!((packed.header("content-encoding"), plain.header("content-encoding")), (Some("gzip"), None));
-        assert_eq!(packed.header("content-type"), plain.header("content-type"));
-        let mut unpacked = String::new();
-        flate2::read::MultiGzDecoder::new(packed.bytes.as_slice()).read_to_string(&mut unpacked).unwrap();
-        assert_eq!(unpacked, plain.body);
-        assert!(packed.bytes.len() * 4 < plain.bytes.len());
+        assert_eq!(plain.header("content-encoding"), None);
+        for (accept_encoding, coding) in [
+            ("gzip;q=1.0, identity;q=0.5", "gzip"),
+            ("gzip, deflate, br, zstd", or_gzip),
+            ("zstd;q=0.5, gzip;q=0.7", "gzip"),
+        ] {
+            let headers = [("Accept", accept), ("Accept-Encoding", accept_encoding)];
+            let packed = request_with(address, "GET", "/metrics", &headers);
+            assert_eq!(packed.header("content-encoding"), Some(coding), "{accept_encoding}");
+            assert_eq!(packed.header("content-type"), plain.header("content-type"));
+            assert_eq!(unpacked(&packed), plain.body, "{accept_encoding}");
+            assert!(packed.bytes.len() * 4 < plain.bytes.len());
+        }
     }
+}
+
+#[test]
+fn a_page_of_many_chunks_is_whole_however_it_is_compressed() {
+    let telemetry = builder().start().unwrap();
+    let counter = telemetry.meter("m").u64_counter("jobs").build();
+    // Text that no compressor makes so short that it leaves in one chunk.
+    let mut state = 1_u64;
+    for n in 0..1_900 {
+        let text: String = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{:x}", state >> 8)
+        })
+        .take(50)
+        .collect();
+        counter.add(1, &[KeyValue::new("n", n), KeyValue::new("text", text)]);
+    }
+    let address = telemetry.local_addr().unwrap();
+    let plain = ask(address, "/metrics", "").body;
+    for coding in ["gzip", "zstd"] {
+        let packed = request_with(address, "GET", "/metrics", &[("Accept-Encoding", coding)]);
+        assert_eq!(packed.header("transfer-encoding"), Some("chunked"), "{coding}");
+        assert_eq!(unpacked(&packed), plain, "{coding}");
+    }
+}
+
+#[test]
+fn a_page_that_fits_into_a_packet_is_compressed_only_for_those_who_do_not_take_it_otherwise() {
+    let telemetry = builder().start().unwrap();
+    telemetry.meter("m").u64_counter("jobs").build().add(1, &[]);
+    let address = telemetry.local_addr().unwrap();
+    let path = "/metrics?name[]=jobs_total";
+    let plain = ask(address, path, "").body;
+    assert!(plain.len() < 100, "{plain}");
+    for (accept_encoding, coding) in
+        [("gzip", None), ("zstd", None), ("gzip, identity;q=0", Some("gzip")), ("gzip, *;q=0", Some("gzip"))]
+    {
+        let answer = request_with(address, "GET", path, &[("Accept-Encoding", accept_encoding)]);
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, coding), "{accept_encoding}");
+        assert_eq!(unpacked(&answer), plain, "{accept_encoding}");
+    }
+}
+
+#[test]
+fn who_leaves_nothing_that_could_be_sent_gets_the_page_as_it_is() {
+    let telemetry = builder().start().unwrap();
+    let address = telemetry.local_addr().unwrap();
+    for accept_encoding in ["identity;q=0", "*;q=0", "br, identity;q=0", "gzip;q=0, zstd;q=0, *;q=0"] {
+        let answer = request_with(address, "GET", "/metrics", &[("Accept-Encoding", accept_encoding)]);
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, None), "{accept_encoding}");
+        assert!(answer.body.starts_with('#'), "{accept_encoding}");
+    }
+}
+
+#[test]
+fn every_answer_of_the_path_says_what_it_depends_on_and_head_says_the_same_as_get() {
+    let telemetry = builder().start().unwrap();
+    let address = telemetry.local_addr().unwrap();
+    let vary = Some("accept, accept-encoding");
+    let too_long = format!("/metrics?{}", "x".repeat(9_000));
+    for (method, path, status) in [("GET", "/metrics", 200), ("POST", "/metrics", 405), ("GET", &too_long, 400)] {
+        let answer = request(address, method, path);
+        assert_eq!((answer.status, answer.header("vary")), (status, vary), "{method} {status}");
+    }
+    // A short page and a longer one, of one chunk each: their lengths are known.
+    for path in ["/metrics?name[]=target_info", "/metrics"] {
+        for coding in ["", "gzip", "zstd", "gzip, identity;q=0"] {
+            let headers = [("Accept-Encoding", coding)];
+            let get = request_with(address, "GET", path, &headers);
+            let head = request_with(address, "HEAD", path, &headers);
+            assert_eq!((head.status, head.bytes.len()), (200, 0), "{path} {coding}");
+            for header in ["content-encoding", "content-type", "vary"] {
+                assert_eq!(head.header(header), get.header(header), "{path} {coding} {header}");
+            }
+            assert_eq!(head.header("content-length").is_some(), get.header("content-length").is_some());
+            assert_eq!(get.header("vary"), vary);
+        }
+    }
+}
+
+/// The body as it was before it was compressed.
+fn unpacked(answer: &Answer) -> String {
+    let mut text = String::new();
+    match answer.header("content-encoding") {
+        Some("gzip") => {
+            flate2::read::MultiGzDecoder::new(answer.bytes.as_slice()).read_to_string(&mut text).unwrap();
+        }
+        Some("zstd") => text = String::from_utf8(zstd::decode_all(answer.bytes.as_slice()).unwrap()).unwrap(),
+        coding => {
+            assert_eq!(coding, None);
+            text.clone_from(&answer.body);
+        }
+    }
+    text
 }
 
 #[test]

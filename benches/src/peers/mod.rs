@@ -17,13 +17,15 @@ use crate::workload::Workload;
 type Peer = (&'static str, fn(&Workload) -> Scrape);
 
 /// Who takes part, ours first.
-pub(crate) const PEERS: [Peer; 13] = [
+pub(crate) const PEERS: [Peer; 15] = [
     ("barograph, text", |workload| barograph(workload, Format::TEXT)),
     ("barograph, OpenMetrics", |workload| barograph(workload, Format::OPEN_METRICS)),
     ("barograph, protobuf", |workload| barograph(workload, Format::PROTOBUF)),
     ("barograph, text + gzip", |workload| barograph(workload, Format::TEXT.gzip())),
     ("barograph, OpenMetrics + gzip", |workload| barograph(workload, Format::OPEN_METRICS.gzip())),
     ("barograph, protobuf + gzip", |workload| barograph(workload, Format::PROTOBUF.gzip())),
+    ("barograph, text + zstd", |workload| barograph(workload, Format::TEXT.zstd())),
+    ("barograph, protobuf + zstd", |workload| barograph(workload, Format::PROTOBUF.zstd())),
     ("opentelemetry-prometheus + TextEncoder", opentelemetry::prometheus),
     ("opentelemetry-prometheus-text-exporter", opentelemetry::text_exporter),
     ("prometheus", prometheus::scraper),
@@ -40,7 +42,7 @@ pub(crate) const ON_OUR_PAGE: [Peer; 3] = [
     ("flate2, level 6, of our text", limits::gzip),
 ];
 
-fn barograph(workload: &Workload, format: Format) -> Scrape {
+pub(crate) fn barograph(workload: &Workload, format: Format) -> Scrape {
     let view = View::of("bench.*").with_cardinality_limit(workload.sets);
     let telemetry =
         Telemetry::builder("bench").without_endpoint().with_view(view).start().expect("no endpoint, nothing to fail");
