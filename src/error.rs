@@ -529,6 +529,19 @@ impl fmt::Display for ScrapeError {
     }
 }
 
+impl ScrapeError {
+    /// In one word, for the `error.type` of the pipeline's own metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::ShutDown => "shut_down",
+            Self::NotServed => "not_served",
+            Self::Collect { .. } => "collect",
+            Self::Busy { .. } => "busy",
+            Self::TimedOut { .. } => "timeout",
+        }
+    }
+}
+
 impl Error for ScrapeError {}
 
 /// Why a shutdown was not clean. The pipeline is down all the same.

@@ -327,6 +327,7 @@ impl Worker {
         }));
         match collected {
             Ok(Ok(())) => {
+                self.periodic.metrics.collected(now.elapsed());
                 self.periodic.watch.look(&data, None);
                 self.data = data;
                 Ok(())

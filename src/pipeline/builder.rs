@@ -462,7 +462,7 @@ impl TelemetryBuilder {
             let watch = sources.watch(&reader, &provider, pull.exporter.debug_page);
             let debug = pull.exporter.debug_page;
             let debug = debug.then(|| DebugPage::new(watch.clone(), shown(&pull.exporter)));
-            let collector = Collector::new(reader, merged, provider.clone(), watch);
+            let collector = Collector::new(reader, merged, provider.clone(), watch, Arc::clone(&scrape_metrics));
             let gatherer = Gatherer::start(collector, exporter, max_scrapes).map_err(thread("barograph-gather"))?;
             let service = endpoint(&pull.exporter, gatherer, debug);
             if !listeners.is_empty() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::error::ScrapeError;
 use crate::exposition::CHUNK;
+use crate::self_metrics::Scrape;
 
 use super::compression::Coding;
 use super::gather::Place;
@@ -38,6 +39,8 @@ const STALLED: Duration = Duration::from_secs(60);
 pub struct ScrapeBody {
     content: Content,
     coding: Option<Coding>,
+    /// What is counted of it, where it is a scrape's.
+    scrape: Option<Scrape>,
 }
 
 enum Content {
@@ -48,7 +51,7 @@ enum Content {
 
 impl ScrapeBody {
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self { content: Content::Whole(bytes.into()), coding: None }
+        Self { content: Content::Whole(bytes.into()), coding: None, scrape: None }
     }
 
     /// The body of a page, once there is something of it.
@@ -58,7 +61,25 @@ impl ScrapeBody {
             let state = chunks.pipe.state();
             (state.is_at_end(), state.coding)
         };
-        Ok(Self { content: if is_whole { Content::Whole(first) } else { Content::Stream(first, chunks) }, coding })
+        let content = if is_whole { Content::Whole(first) } else { Content::Stream(first, chunks) };
+        Ok(Self { content, coding, scrape: None })
+    }
+
+    /// Has it counted as this scrape's.
+    pub(super) fn counted(mut self, scrape: Scrape) -> Self {
+        self.scrape = Some(scrape);
+        self
+    }
+
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ScrapeError>>> {
+        let (Content::Whole(first) | Content::Stream(first, _)) = &mut self.content;
+        if !first.is_empty() {
+            return Poll::Ready(Some(Ok(mem::take(first))));
+        }
+        match &mut self.content {
+            Content::Whole(_) => Poll::Ready(None),
+            Content::Stream(_, chunks) => chunks.poll_next(context),
+        }
     }
 
     /// What the page is compressed with: known once there is something of it.
@@ -75,16 +96,20 @@ impl Body for ScrapeBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ScrapeError>>> {
-        let (Content::Whole(first) | Content::Stream(first, _)) = &mut self.content;
-        if !first.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(mem::take(first)))));
-        }
-        match &mut self.content {
-            Content::Whole(_) => Poll::Ready(None),
-            Content::Stream(_, chunks) => {
-                chunks.poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data)))
+        let chunk = ready!(self.poll_chunk(context));
+        let is_last = self.is_end_stream();
+        if let Some(scrape) = &mut self.scrape {
+            match &chunk {
+                Some(Ok(bytes)) => scrape.sent(bytes.len()),
+                Some(Err(error)) => scrape.ended(Some(error.kind())),
+                None => scrape.ended(None),
+            }
+            // Nobody asks for more than is there.
+            if is_last {
+                scrape.ended(None);
             }
         }
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

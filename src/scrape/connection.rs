@@ -56,6 +56,7 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(feature = "web-config")]
     pub(super) fn is_http2(&self) {
         self.state().is_http2 = true;
     }

@@ -20,6 +20,7 @@ use crate::exporter::{Asked, MergedRegistry, PrometheusExporter};
 use crate::exposition::Out;
 use crate::guard::{Callbacks, GuardedMeterProvider, Round, Watch, Work, is_in_round};
 use crate::runtime;
+use crate::self_metrics::ScrapeMetrics;
 
 use super::body::{Buffers, Chunks, Page, PageWriter, ScrapeBody, pipe};
 use super::compression::{Compression, Packer};
@@ -36,6 +37,7 @@ pub(crate) struct Collector {
     merged: Option<Arc<MergedRegistry>>,
     provider: GuardedMeterProvider,
     watch: Watch,
+    metrics: Arc<ScrapeMetrics>,
     has_collected: bool,
     /// Lists of the collection before, which the SDK fills again.
     idle: Arc<Mutex<Option<ResourceMetrics>>>,
@@ -47,8 +49,9 @@ impl Collector {
         merged: Option<Arc<MergedRegistry>>,
         provider: GuardedMeterProvider,
         watch: Watch,
+        metrics: Arc<ScrapeMetrics>,
     ) -> Self {
-        Self { reader, merged, provider, watch, has_collected: false, idle: Arc::default() }
+        Self { reader, merged, provider, watch, metrics, has_collected: false, idle: Arc::default() }
     }
 
     fn collect(&mut self, round: &Arc<Round>, events: &mpsc::Sender<Event>) -> Result<Arc<Collected>, ScrapeError> {
@@ -57,6 +60,7 @@ impl Collector {
             self.provider.catalogue().log_unmatched_views();
         }
         let failed = |reason| ScrapeError::Collect { reason };
+        let begun = Instant::now();
         let callbacks = self.provider.callbacks();
         callbacks.run(round, self.merged.clone().map(|merged| merged as Arc<dyn Work>));
         if round.is_unwanted() {
@@ -69,6 +73,7 @@ impl Collector {
         result.map_err(|error| failed(error.to_string()))?;
         let merged = self.merged.as_ref().and_then(|merged| merged.of_round(round.number()));
         collected.merged = merged.unwrap_or_default();
+        self.metrics.collected(begun.elapsed());
         self.watch.look(&collected.data, Some(&collected.merged));
         Ok(Arc::new(collected))
     }

@@ -182,16 +182,27 @@ impl ScrapeService {
             .collect();
         let timeout = self.endpoint.timeouts.of(asked.timeout.as_deref());
         let request = gather::Request { asked: Asked { format, names }, compression, timeout };
+        let mut scrape = self.endpoint.metrics.begin();
         match self.endpoint.gatherer.page(request).await {
             Ok(page) => {
+                scrape.status(StatusCode::OK.as_u16());
+                if asked.method == Method::HEAD {
+                    // Nobody takes its body.
+                    scrape.ended(None);
+                }
                 let coding = page.coding();
-                let mut response = response(StatusCode::OK, &format.content_type(), page);
+                let mut response = response(StatusCode::OK, &format.content_type(), page.counted(scrape));
                 if let Some(coding) = coding {
                     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
                 }
                 response
             }
-            Err(error) => failure(&error),
+            Err(error) => {
+                let response = failure(&error);
+                scrape.status(response.status().as_u16());
+                scrape.ended(Some(error.kind()));
+                response
+            }
         }
     }
 }
