@@ -100,21 +100,34 @@ const POINTS_DROPPED: CounterSpec<DropReason> = CounterSpec::new(
 );
 
 /// By the status of the answer, an open-ended attribute, `code`.
-const SCRAPE_REQUESTS: CounterSpec = CounterSpec::new("barograph.scrape.requests", "{request}", "Scrapes, by status code.");
+const SCRAPE_REQUESTS: CounterSpec =
+    CounterSpec::new("barograph.scrape.requests", "{request}", "Scrapes, by status code.");
 
 const SCRAPE_IN_FLIGHT: UpDownCounterSpec =
     UpDownCounterSpec::new("barograph.scrape.in_flight", "{request}", "Scrapes that are waiting or on their way.");
 
-const SCRAPE_BYTES: CounterSpec =
-    CounterSpec::new("barograph.scrape.sent", "By", "Bytes of scraped pages, as they were sent: compressed if they were.");
+const SCRAPE_BYTES: CounterSpec = CounterSpec::new(
+    "barograph.scrape.sent",
+    "By",
+    "Bytes of scraped pages, as they were sent: compressed if they were.",
+);
 
-const SCRAPE_SERIES: GaugeSpec =
-    GaugeSpec::new("barograph.scrape.series", "{series}", "Series in the last whole page: a histogram is one for each set of labels.");
+const SCRAPE_SERIES: GaugeSpec = GaugeSpec::new(
+    "barograph.scrape.series",
+    "{series}",
+    "Series in the last whole page: a histogram is one for each set of labels.",
+);
 
 const SCRAPE_REFUSED: CounterSpec<Refused> = CounterSpec::new(
     "barograph.scrape.refused",
     "{refusal}",
     "Connections and requests that the scrape endpoint turned away, by reason.",
+);
+
+const WEB_CONFIG_VALID: GaugeSpec = GaugeSpec::new(
+    "barograph.scrape.web_config.valid",
+    "",
+    "Whether the web configuration file is what counts (1), or has become wrong and what it said before does (0).",
 );
 
 /// What the semantic conventions have names for. Specification: "Semantic Conventions for OpenTelemetry SDK metrics".
@@ -423,6 +436,7 @@ pub(crate) struct ScrapeMetrics {
     sent: Counter,
     series: Gauge,
     refused: Counter<Refused>,
+    web_config: Gauge,
     duration: opentelemetry::metrics::Histogram<f64>,
     collection: opentelemetry::metrics::Histogram<f64>,
     points: opentelemetry::metrics::Counter<u64>,
@@ -438,6 +452,7 @@ impl ScrapeMetrics {
             sent: meter.counter(&SCRAPE_BYTES),
             series: meter.gauge(&SCRAPE_SERIES),
             refused: meter.counter(&SCRAPE_REFUSED),
+            web_config: meter.gauge(&WEB_CONFIG_VALID),
             duration: open_histogram(&meter, &EXPORT_DURATION.descriptor()),
             collection: open_histogram(&meter, &COLLECTION_DURATION.descriptor()),
             points: open_counter(&meter, &POINTS_EXPORTED.descriptor()),
@@ -452,6 +467,11 @@ impl ScrapeMetrics {
 
     pub(crate) fn refused(&self, reason: Refused) {
         self.refused.add(1, reason);
+    }
+
+    /// Whether the web configuration file is what counts.
+    pub(crate) fn web_config(&self, is_valid: bool) {
+        self.web_config.record(f64::from(u8::from(is_valid)), ());
     }
 
     /// A collection has ended, and taken so long.

@@ -4,11 +4,11 @@
 //! program starts. What is about other signals is named in a warning and left alone. Specification: "Parse" and "Create" of
 //! "Configuration SDK", and the descriptions in the schema of opentelemetry-configuration.
 
-mod fields;
+pub(crate) mod fields;
 mod provider;
 mod resource;
 mod view;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::path::Path;
 

@@ -59,6 +59,8 @@ pub use crate::view::CardinalityLimits;
 pub(crate) use env::Fallback;
 #[cfg(feature = "config-file")]
 use file::read as read_file;
+#[cfg(feature = "web-config")]
+pub(crate) use file::{fields, yaml};
 #[cfg(feature = "otlp")]
 pub(crate) use model::without_password;
 pub use model::{

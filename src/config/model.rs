@@ -585,12 +585,13 @@ impl Default for EndpointLimits {
     }
 }
 
-/// A token bucket: each request takes a token, and there is a new one after each interval.
+/// A token bucket: each request takes a token, and there is a new one after each interval. An interval of zero limits
+/// nothing, a burst of 0 lets nobody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The time between two requests in the long run; zero is no limit.
+    /// The time between two requests in the long run.
     pub interval: Duration,
-    /// How many requests may come at once, at least 1.
+    /// How many requests may come at once after a pause.
     pub burst: u32,
 }
 

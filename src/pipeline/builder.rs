@@ -28,7 +28,8 @@ use crate::exposition::{Naming, TranslationStrategy};
 use crate::guard::{Callbacks, EnabledMeters, GuardedMeterProvider, Scraped, Watch};
 use crate::resource;
 use crate::scrape::{
-    Bound, Collector, DebugPage, Endpoint, Gatherer, Offer, Readiness, ScrapeService, ScrapeTimeouts, Server, WebConfig, bind,
+    Bound, Collector, DebugPage, Endpoint, Gatherer, Offer, Readiness, ScrapeService, ScrapeTimeouts, Server,
+    WebConfig, bind,
 };
 use crate::self_metrics::{self, ExportMetrics, ScrapeMetrics, SelfMetrics};
 use crate::view::{Pattern, ReaderDefaults, View, Views};
@@ -482,7 +483,18 @@ impl TelemetryBuilder {
         let watched = |reader: &_| sources.watch(reader, &provider, false);
         let pushers = start_pushers(pushes, own, provider.callbacks(), watched)?;
         say(&configuration);
-        Ok(Telemetry { provider, sdk, configuration, service, readiness, linger, gatherers, servers, pushers, exported })
+        Ok(Telemetry {
+            provider,
+            sdk,
+            configuration,
+            service,
+            readiness,
+            linger,
+            gatherers,
+            servers,
+            pushers,
+            exported,
+        })
     }
 }
 

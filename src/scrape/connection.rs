@@ -47,8 +47,7 @@ enum Doing {
 
 impl Connection {
     fn new() -> Self {
-        let state =
-            State { doing: Doing::Asking, since: Instant::now(), answers: 0, stalled: None, is_http2: false };
+        let state = State { doing: Doing::Asking, since: Instant::now(), answers: 0, stalled: None, is_http2: false };
         Self { state: Mutex::new(state), gives_way: Notify::new() }
     }
 
@@ -229,7 +228,11 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {

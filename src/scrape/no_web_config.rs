@@ -18,12 +18,17 @@ pub(crate) enum WebConfig {}
 impl WebConfig {
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let path = path.display();
-        let problem =
-            format!("cannot read {path}, this program has no web configuration: add the feature `web-config` to barograph");
+        let problem = format!(
+            "cannot read {path}, this program has no web configuration: add the feature `web-config` to barograph"
+        );
         Err(ConfigError { origin: Origin::Default, path: String::new(), problem })
     }
 
     pub(super) async fn current(&self) -> Arc<Current> {
+        match *self {}
+    }
+
+    pub(super) fn last_error(&self) -> Option<ConfigError> {
         match *self {}
     }
 
@@ -48,7 +53,7 @@ impl Current {
         match *self {}
     }
 
-    pub(super) fn rate_limiter(&self) -> Option<&RateLimiter> {
+    pub(super) fn limiter(&self) -> Option<&RateLimiter> {
         match *self {}
     }
 
@@ -67,6 +72,6 @@ impl Acceptor {
 
 #[expect(dead_code, reason = "nobody is asked")]
 pub(super) enum Unauthorized {
+    Denied { challenges: Vec<HeaderValue> },
     Busy,
-    Challenge(Vec<HeaderValue>),
 }

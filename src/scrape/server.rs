@@ -282,7 +282,7 @@ const FLUSH: Duration = Duration::from_millis(50);
 /// What every connection has to pass.
 struct Door {
     offer: Offer,
-    rate: RateLimiter,
+    rate: Option<RateLimiter>,
     connections: Arc<Connections>,
     /// Held for reading by every answer until the last of its bytes has been written.
     answers: Arc<RwLock<()>>,
@@ -290,7 +290,7 @@ struct Door {
 
 impl Door {
     fn new(offer: Offer) -> Self {
-        let rate = RateLimiter::new(offer.limits.rate_limit);
+        let rate = offer.limits.rate_limit.map(RateLimiter::new);
         Self { offer, rate, connections: Arc::default(), answers: Arc::default() }
     }
 
@@ -396,7 +396,11 @@ impl Door {
     async fn answer(&self, request: Request<Incoming>, is_loopback: bool) -> Response<ScrapeBody> {
         let current = match &self.offer.web_config {
             None => None,
-            Some(config) => Some(config.current().await),
+            Some(config) => {
+                let current = config.current().await;
+                self.offer.metrics.web_config(config.last_error().is_none());
+                Some(current)
+            }
         };
         let headers = current.as_ref().map(|current| current.headers().to_vec()).unwrap_or_default();
         let mut answer = match self.admit(&request, is_loopback, current.as_deref()).await {
@@ -430,14 +434,15 @@ impl Door {
             }
             return Err((Refused::Body, answer));
         }
-        let rate = match current.and_then(|current| current.rate_limiter()) {
-            Some(of_file) => of_file.take(Instant::now()),
-            None => self.rate.take(Instant::now()),
+        let rate = match current.and_then(|current| current.limiter()) {
+            Some(of_file) => Some(of_file),
+            None => self.rate.as_ref(),
         };
-        if let Err(after) = rate {
+        if let Some(Err(after)) = rate.map(|rate| rate.take(Instant::now())) {
             // Whole seconds, and not too early.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, format!("too many requests, ask again in {seconds} s\n"));
+            let mut answer =
+                plain(StatusCode::TOO_MANY_REQUESTS, format!("too many requests, ask again in {seconds} s\n"));
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             return Err((Refused::RateLimit, answer));
         }
@@ -445,11 +450,12 @@ impl Door {
         match current.authenticate(headers).await {
             Ok(()) => Ok(()),
             Err(Unauthorized::Busy) => {
-                let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "too many passwords to check, ask again\n".to_owned());
+                let mut answer =
+                    plain(StatusCode::SERVICE_UNAVAILABLE, "too many passwords to check, ask again\n".to_owned());
                 answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1));
                 Err((Refused::Credentials, answer))
             }
-            Err(Unauthorized::Challenge(challenges)) => {
+            Err(Unauthorized::Denied { challenges }) => {
                 let mut answer = plain(StatusCode::UNAUTHORIZED, "unauthorized\n".to_owned());
                 for challenge in challenges {
                     answer.headers_mut().append(WWW_AUTHENTICATE, challenge);

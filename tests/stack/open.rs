@@ -81,7 +81,9 @@ fn a_prometheus_scrapes_with_credentials_and_is_refused_without() {
     let (good, bad): (Vec<Job>, Vec<(Job, &str)>) = (
         vec![
             https("basic", &basic, &trusting).with("basic_auth", password.clone()),
-            https("basic-http1", &basic, &trusting).with("basic_auth", password.clone()).with("enable_http2", json!(false)),
+            https("basic-http1", &basic, &trusting)
+                .with("basic_auth", password.clone())
+                .with("enable_http2", json!(false)),
             https("mutual", &mutual, &client),
             bearer_job("bearer").with("authorization", authorization(token)),
         ],
@@ -161,7 +163,8 @@ fn platform(log: PathBuf, command: &mut Command) -> (Server, SocketAddr) {
     let mut server = Server::spawn(command, log);
     let address = server.wait_until_ready(|log| {
         let url = log.lines().find_map(|line| Some(line.split_once("curl http://")?.1));
-        let address = url.and_then(|url| url.split('/').next()?.parse().ok()).ok_or("it has not said where it listens")?;
+        let address =
+            url.and_then(|url| url.split('/').next()?.parse().ok()).ok_or("it has not said where it listens")?;
         match get(address, "/livez", "") {
             Ok(response) if response.status == 200 => Ok(address),
             other => Err(format!("/livez: {other:?}")),
@@ -348,7 +351,8 @@ fn ten_thousand_silent_connections_do_not_keep_a_prometheus_out() {
         .collect();
     let prometheus = Prometheus::start(&bin, directory.path(), &[("open", address)], "1s");
     prometheus.wait_until_up("open", UP);
-    prometheus.wait_for("count_over_time(up{job=\"open\"}[1m])", UP, |found| found.first().is_some_and(|s| s.value >= 5.0));
+    prometheus
+        .wait_for("count_over_time(up{job=\"open\"}[1m])", UP, |found| found.first().is_some_and(|s| s.value >= 5.0));
     let missed = prometheus.query("count_over_time(up{job=\"open\"}[1m]) - sum_over_time(up{job=\"open\"}[1m])");
     assert_eq!(missed[0].value, 0.0, "scrapes were missed");
     stop.store(true, Ordering::Relaxed);

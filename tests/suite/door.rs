@@ -70,16 +70,18 @@ fn one_byte_at_a_time_is_no_way_around_the_timeout() {
     let (_telemetry, address) = limited(EndpointLimits { head_timeout: SOON, ..EndpointLimits::default() });
     let mut slow = connect(address);
     let begun = Instant::now();
-    let ended = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: ".iter().chain(std::iter::repeat(&b'x')).any(|byte| {
-        thread::sleep(Duration::from_millis(5));
-        slow.write_all(&[*byte]).is_err() || begun.elapsed() > DEADLINE
-    });
+    let ended =
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: ".iter().chain(std::iter::repeat(&b'x')).any(|byte| {
+            thread::sleep(Duration::from_millis(5));
+            slow.write_all(&[*byte]).is_err() || begun.elapsed() > DEADLINE
+        });
     assert!(ended && begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
 }
 
 #[test]
 fn an_idle_connection_is_kept_for_as_long_as_was_said_and_ends_without_a_complaint() {
-    let limits = EndpointLimits { head_timeout: SOON, idle_timeout: Duration::from_secs(1), ..EndpointLimits::default() };
+    let limits =
+        EndpointLimits { head_timeout: SOON, idle_timeout: Duration::from_secs(1), ..EndpointLimits::default() };
     let (telemetry, address) = limited(limits);
     let mut stream = connect(address);
     ask(&mut stream, "/livez");
@@ -184,7 +186,16 @@ fn on_loopback_only_loopback_names_are_answered_for() {
     ] {
         assert_eq!(asked_as(address, &format!("Host: {host}\r\n")).status, 200, "{host}");
     }
-    for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "notlocalhost", "8.8.8.8", ".localhost", "", "[::2]"] {
+    for host in [
+        "evil.example",
+        "evil.example:9464",
+        "localhost.evil.example",
+        "notlocalhost",
+        "8.8.8.8",
+        ".localhost",
+        "",
+        "[::2]",
+    ] {
         let answer = asked_as(address, &format!("Host: {host}\r\n"));
         assert_eq!(answer.status, 403, "{host}: {}", answer.body);
         assert!(answer.body.contains("`allowed_hosts`"), "{}", answer.body);

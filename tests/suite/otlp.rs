@@ -71,12 +71,17 @@ fn failures(page: &str, exporter: &str, reason: &str) -> f64 {
 
 /// Points by what became of them: `lost` are those of exports that failed, whatever the reason.
 fn points(page: &str, exporter: &str, outcome: &str) -> f64 {
-    let (kind, number) = exporter.split_once('/').map_or((exporter, 0), |(kind, nth)| (kind, nth.parse::<u32>().unwrap() - 1));
+    let (kind, number) =
+        exporter.split_once('/').map_or((exporter, 0), |(kind, nth)| (kind, nth.parse::<u32>().unwrap() - 1));
     let name = format!("otel_component_name=\"{kind}_metric_exporter/{number}\"");
     let is_json = format!("otel_component_name=\"{kind}_json_metric_exporter/{number}\"");
-    let mut series = page.lines().filter(|line| {
-        line.starts_with("otel_sdk_exporter_metric_data_point_exported_total{") && (line.contains(&name) || line.contains(&is_json))
-    }).peekable();
+    let mut series = page
+        .lines()
+        .filter(|line| {
+            line.starts_with("otel_sdk_exporter_metric_data_point_exported_total{")
+                && (line.contains(&name) || line.contains(&is_json))
+        })
+        .peekable();
     assert!(series.peek().is_some(), "nothing of {exporter} in {page}");
     let of_outcome = series.filter(|line| match outcome {
         "delivered" => !line.contains("error_type="),

@@ -11,29 +11,29 @@ use crate::config::Configuration;
 use crate::error::{ConfigError, Origin};
 
 /// Turns nodes into values, and keeps what there is to say about them.
-pub(super) struct Decoder<'a> {
+pub(crate) struct Decoder<'a> {
     file: &'a Path,
-    pub(super) configuration: Configuration,
+    pub(crate) configuration: Configuration,
 }
 
 /// A node, and the setting that it is.
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     node: &'a Node,
     /// Where a message points to: the value, or the key where there is none.
     place: Place,
     key: &'a str,
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 /// The entries of a mapping.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     entries: &'a [Entry],
     place: Place,
     path: String,
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn root(node: &'a Node) -> Self {
+    pub(crate) fn root(node: &'a Node) -> Self {
         Self { node, place: node.place, key: "", path: String::new() }
     }
 
@@ -43,21 +43,21 @@ impl<'a> Field<'a> {
         Self { node: value, place, key, path: joined(parent, key) }
     }
 
-    pub(super) fn key(&self) -> &'a str {
+    pub(crate) fn key(&self) -> &'a str {
         self.key
     }
 
-    pub(super) fn value(&self) -> &'a Value {
+    pub(crate) fn value(&self) -> &'a Value {
         &self.node.value
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.node.value == Value::Null
     }
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn all(&self) -> impl Iterator<Item = Field<'a>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = Field<'a>> {
         self.entries.iter().map(|entry| Field::of(entry, &self.path))
     }
 }
@@ -67,20 +67,20 @@ fn joined(parent: &str, key: &str) -> String {
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(file: &'a Path) -> Self {
+    pub(crate) fn new(file: &'a Path) -> Self {
         Self { file, configuration: Configuration::default() }
     }
 
-    pub(super) fn error(&self, place: Place, path: &str, problem: impl Into<String>) -> ConfigError {
+    pub(crate) fn error(&self, place: Place, path: &str, problem: impl Into<String>) -> ConfigError {
         ConfigError { origin: self.origin(place), path: path.to_owned(), problem: problem.into() }
     }
 
-    pub(super) fn error_at(&self, field: &Field<'_>, problem: impl Into<String>) -> ConfigError {
+    pub(crate) fn error_at(&self, field: &Field<'_>, problem: impl Into<String>) -> ConfigError {
         self.error(field.place, &field.path, problem)
     }
 
     /// The value is something else than expected. Its kind is named and not the value: it may come from a variable.
-    pub(super) fn wrong(&self, field: &Field<'_>, expected: &str) -> ConfigError {
+    pub(crate) fn wrong(&self, field: &Field<'_>, expected: &str) -> ConfigError {
         let found = match field.value() {
             Value::Null => "null",
             Value::Bool(_) => "a boolean",
@@ -94,7 +94,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A warning reads as the error at its place would.
-    pub(super) fn warn(&mut self, field: &Field<'_>, problem: String) {
+    pub(crate) fn warn(&mut self, field: &Field<'_>, problem: String) {
         let warning = self.error_at(field, problem).to_string();
         self.configuration.warnings.push(warning);
     }
@@ -104,7 +104,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Notes where a setting stands that goes by another path than its place has.
-    pub(super) fn note(&mut self, path: String, field: &Field<'_>) {
+    pub(crate) fn note(&mut self, path: String, field: &Field<'_>) {
         let origin = self.origin(field.place);
         self.configuration.origins.insert(path, origin);
     }
@@ -117,7 +117,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The entries of a mapping, whatever their keys.
-    pub(super) fn any_fields<'n>(&self, field: &Field<'n>) -> Result<Fields<'n>, ConfigError> {
+    pub(crate) fn any_fields<'n>(&self, field: &Field<'n>) -> Result<Fields<'n>, ConfigError> {
         match field.value() {
             Value::Mapping(entries) => Ok(Fields { entries, place: field.place, path: field.path.clone() }),
             _ => Err(self.wrong(field, "a mapping")),
@@ -125,7 +125,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The entries of a mapping that has none but these keys.
-    pub(super) fn fields<'n>(&self, field: &Field<'n>, known: &[&str]) -> Result<Fields<'n>, ConfigError> {
+    pub(crate) fn fields<'n>(&self, field: &Field<'n>, known: &[&str]) -> Result<Fields<'n>, ConfigError> {
         let fields = self.any_fields(field)?;
         if let Some(entry) = fields.entries.iter().find(|entry| !known.contains(&entry.key.as_str())) {
             let hint = match closest(&entry.key, known) {
@@ -139,7 +139,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Like [`fields`](Self::fields), where null is a mapping without entries.
-    pub(super) fn fields_or_null<'n>(&self, field: &Field<'n>, known: &[&str]) -> Result<Fields<'n>, ConfigError> {
+    pub(crate) fn fields_or_null<'n>(&self, field: &Field<'n>, known: &[&str]) -> Result<Fields<'n>, ConfigError> {
         if field.is_null() {
             return Ok(Fields { entries: &[], place: field.place, path: field.path.clone() });
         }
@@ -148,7 +148,7 @@ impl<'a> Decoder<'a> {
 
     /// The one entry of a mapping that chooses among kinds. A kind that is not known is the caller's to judge; like the
     /// known ones it is a mapping or null.
-    pub(super) fn one_of<'n>(&mut self, field: &Field<'n>, known: &[&str]) -> Result<Field<'n>, ConfigError> {
+    pub(crate) fn one_of<'n>(&mut self, field: &Field<'n>, known: &[&str]) -> Result<Field<'n>, ConfigError> {
         let fields = self.any_fields(field)?;
         let [entry] = fields.entries else {
             let found = match fields.entries {
@@ -166,13 +166,13 @@ impl<'a> Decoder<'a> {
         Ok(chosen)
     }
 
-    pub(super) fn get<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<Field<'n>> {
+    pub(crate) fn get<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<Field<'n>> {
         let field = fields.all().find(|field| field.key == key)?;
         self.seen(&field);
         Some(field)
     }
 
-    pub(super) fn required<'n>(
+    pub(crate) fn required<'n>(
         &mut self,
         fields: &Fields<'n>,
         key: &str,
@@ -184,7 +184,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The items of a list that has at least one.
-    pub(super) fn items<'n>(&mut self, field: &Field<'n>, of: &str) -> Result<Vec<Field<'n>>, ConfigError> {
+    pub(crate) fn items<'n>(&mut self, field: &Field<'n>, of: &str) -> Result<Vec<Field<'n>>, ConfigError> {
         let items = self.items_or_none(field, of)?;
         if items.is_empty() {
             return Err(self.error_at(field, format!("an empty list, expected {of}")));
@@ -192,7 +192,7 @@ impl<'a> Decoder<'a> {
         Ok(items)
     }
 
-    pub(super) fn items_or_none<'n>(&mut self, field: &Field<'n>, of: &str) -> Result<Vec<Field<'n>>, ConfigError> {
+    pub(crate) fn items_or_none<'n>(&mut self, field: &Field<'n>, of: &str) -> Result<Vec<Field<'n>>, ConfigError> {
         let Value::Sequence(nodes) = field.value() else { return Err(self.wrong(field, of)) };
         let items = nodes.iter().enumerate().map(|(index, node)| Field {
             node,
@@ -205,33 +205,33 @@ impl<'a> Decoder<'a> {
         Ok(items)
     }
 
-    pub(super) fn text(&self, field: &Field<'_>, expected: &str) -> Result<String, ConfigError> {
+    pub(crate) fn text(&self, field: &Field<'_>, expected: &str) -> Result<String, ConfigError> {
         match field.value() {
             Value::String(text) => Ok(text.clone()),
             _ => Err(self.wrong(field, expected)),
         }
     }
 
-    pub(super) fn string(&mut self, fields: &Fields<'_>, key: &str) -> Result<Option<String>, ConfigError> {
+    pub(crate) fn string(&mut self, fields: &Fields<'_>, key: &str) -> Result<Option<String>, ConfigError> {
         match self.get(fields, key).filter(|field| !field.is_null()) {
             Some(field) => self.text(&field, "a string").map(Some),
             None => Ok(None),
         }
     }
 
-    pub(super) fn required_string(&mut self, fields: &Fields<'_>, key: &str) -> Result<String, ConfigError> {
+    pub(crate) fn required_string(&mut self, fields: &Fields<'_>, key: &str) -> Result<String, ConfigError> {
         let field = self.required(fields, key, "a string")?;
         self.text(&field, "a string")
     }
 
-    pub(super) fn flag(&self, field: &Field<'_>) -> Result<bool, ConfigError> {
+    pub(crate) fn flag(&self, field: &Field<'_>) -> Result<bool, ConfigError> {
         match field.value() {
             Value::Bool(value) => Ok(*value),
             _ => Err(self.wrong(field, "true or false")),
         }
     }
 
-    pub(super) fn boolean(&mut self, fields: &Fields<'_>, key: &str) -> Result<Option<bool>, ConfigError> {
+    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, key: &str) -> Result<Option<bool>, ConfigError> {
         match self.get(fields, key).filter(|field| !field.is_null()) {
             Some(field) => self.flag(&field).map(Some),
             None => Ok(None),
@@ -239,7 +239,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// An integer of a range that `T` holds.
-    pub(super) fn integer<T: TryFrom<i128>>(
+    pub(crate) fn integer<T: TryFrom<i128>>(
         &mut self,
         fields: &Fields<'_>,
         key: &str,
@@ -253,7 +253,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// One of several words. The schema's lists of them do not have null.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         fields: &Fields<'_>,
         key: &str,
@@ -263,7 +263,7 @@ impl<'a> Decoder<'a> {
         self.chosen(&field, choices).map(Some)
     }
 
-    pub(super) fn chosen<T: Copy>(&self, field: &Field<'_>, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+    pub(crate) fn chosen<T: Copy>(&self, field: &Field<'_>, choices: &[(&str, T)]) -> Result<T, ConfigError> {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let word = self.text(field, &listed(&names))?;
         match choices.iter().find(|(name, _)| *name == word) {
@@ -272,7 +272,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(super) fn strings(&mut self, fields: &Fields<'_>, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+    pub(crate) fn strings(&mut self, fields: &Fields<'_>, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
         let Some(field) = self.get(fields, key) else { return Ok(None) };
         let items = self.items(&field, "a list of strings")?;
         items.iter().map(|item| self.text(item, "a string")).collect::<Result<_, _>>().map(Some)
@@ -280,7 +280,7 @@ impl<'a> Decoder<'a> {
 }
 
 /// A number without a fraction is an integer to the schema, however it is written.
-pub(super) fn integer_of(value: &Value) -> Option<i128> {
+pub(crate) fn integer_of(value: &Value) -> Option<i128> {
     match value {
         Value::Integer(integer) => Some(*integer),
         #[expect(
@@ -301,7 +301,7 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// The known key that was probably meant.
-pub(super) fn closest<'k>(key: &str, known: impl IntoIterator<Item = &'k &'k str>) -> Option<&'k str> {
+pub(crate) fn closest<'k>(key: &str, known: impl IntoIterator<Item = &'k &'k str>) -> Option<&'k str> {
     // A third of the letters may be wrong, and no more than three: `exporter` is not `detectors`.
     let allowed = (key.chars().count() / 3).min(3);
     let plain = |name: &str| name.trim_end_matches("/development").replace('-', "_").to_lowercase();

@@ -70,6 +70,17 @@ pub(crate) struct SyntaxError {
 
 /// The tree of a text; `variable` looks up an environment variable.
 pub(crate) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Node, SyntaxError> {
+    read(text, Some(variable))?.map_err(nothing)
+}
+
+/// The tree of a text in which `$` is a character like any other; none if there is nothing in it.
+#[cfg(feature = "web-config")]
+pub(crate) fn parse_as_it_is(text: &str) -> Result<Option<Node>, SyntaxError> {
+    Ok(read(text, None)?.ok())
+}
+
+/// The tree, or where there is none.
+fn read(text: &str, variable: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Result<Node, Place>, SyntaxError> {
     if text.len() > MAX_TEXT {
         return Err(start().error(format!("a file of {} bytes, expected at most {MAX_TEXT}", text.len())));
     }
@@ -82,6 +93,7 @@ pub(crate) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Re
         anchors: HashMap::new(),
         open: Vec::new(),
         root: None,
+        end: start(),
         has_document: false,
         nodes: 0,
         text: 0,
@@ -90,10 +102,7 @@ pub(crate) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Re
         let (event, span) = event.map_err(|error| reworded(&error, text))?;
         graph.take(event, span, text)?;
     }
-    match graph.root {
-        Some(root) => Ok(graph.expanded(root)),
-        None => Err(nothing(start())),
-    }
+    Ok(graph.root.map(|root| graph.expanded(root)).ok_or(graph.end))
 }
 
 fn start() -> Place {
@@ -116,12 +125,15 @@ impl Place {
 
 /// The document with aliases unexpanded: one node may have several parents.
 struct Graph<'a> {
-    variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Without it nothing is put in.
+    variable: Option<&'a dyn Fn(&str) -> Option<String>>,
     items: Vec<Item>,
     /// The item of an anchor, by the parser's number. An anchor is here once its node has ended.
     anchors: HashMap<usize, usize>,
     open: Vec<Open>,
     root: Option<usize>,
+    /// Where a document without a root is.
+    end: Place,
     has_document: bool,
     /// How many nodes there would be by now, keys included and aliases expanded, and how many bytes of text in them.
     nodes: usize,
@@ -178,9 +190,13 @@ impl Graph<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 // `---` without anything is a document all the same, of one empty scalar that nobody wrote.
                 if self.open.is_empty() && text.is_empty() && tag.is_none() && style == ScalarStyle::Plain {
-                    return Err(nothing(within(place, source)));
+                    self.end = within(place, source);
+                    return Ok(());
                 }
-                let text = substituted(text, self.variable).map_err(|reason| place.error(reason))?;
+                let text = match self.variable {
+                    Some(variable) => substituted(text, variable).map_err(|reason| place.error(reason))?,
+                    None => text,
+                };
                 let length = text.len();
                 self.count(1, length, place)?;
                 let value = scalar(text, style, tag.as_deref()).map_err(|reason| place.error(reason))?;
@@ -342,7 +358,7 @@ fn key(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, place: Place) 
 }
 
 /// The start of something that may be too long for a message.
-pub(super) fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     const ENOUGH: usize = 60;
     match text.char_indices().nth(ENOUGH) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
