@@ -447,3 +447,131 @@ impl Workers {
         Some(jobs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::self_metrics::SelfMetrics;
+    use std::thread;
+
+    const SOON: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn watch<T: Default + Send + Sync + 'static>(
+        callbacks: &Callbacks,
+        work: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Arc<Watched<T>> {
+        let metrics = SelfMetrics::new(&opentelemetry::metrics::NoopMeterProvider::new());
+        let name = InstrumentName { name: "i".to_owned(), scope: "s".to_owned() };
+        let watched = Arc::new(Watched::new(name, Arc::new(metrics.callback("i")), work));
+        let work: Arc<dyn Work> = Arc::clone(&watched) as _;
+        callbacks.add(Arc::downgrade(&work));
+        watched
+    }
+
+    /// Work that says when it begins, and ends when it is told to or its gate is gone.
+    fn gate(callbacks: &Callbacks) -> (mpsc::Sender<()>, mpsc::Receiver<()>, Arc<Watched<u32>>) {
+        let (open, opened) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
+        let opened = Mutex::new(opened);
+        let work = move || {
+            let _ = begin.send(());
+            let _ = opened.lock().unwrap().recv();
+            7
+        };
+        (open, begun, watch(callbacks, work))
+    }
+
+    fn run(callbacks: &Callbacks, patience: Duration) -> u64 {
+        let round = callbacks.round(Instant::now() + patience);
+        callbacks.run(&round, None);
+        round.number()
+    }
+
+    fn wait_until(condition: impl Fn() -> bool) {
+        let end = Instant::now() + LONG;
+        while !condition() {
+            assert!(Instant::now() < end);
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_left_behind_ends_when_its_callback_does_and_another_one_is_kept() {
+        let callbacks = Callbacks::default();
+        // Each worker holds one.
+        let workers = || Arc::weak_count(&callbacks.workers);
+        let (open, begun, stuck) = gate(&callbacks);
+        let healthy = watch(&callbacks, || 1_u32);
+        let first = run(&callbacks, SOON);
+        assert!(stuck.of_round(first).is_none() && healthy.of_round(first).is_none(), "there was no time for it");
+        for _ in 0..5 {
+            let round = run(&callbacks, LONG);
+            assert!(stuck.of_round(round).is_none());
+            assert_eq!(healthy.of_round(round).as_deref(), Some(&1));
+            assert_eq!(workers(), 2);
+        }
+        drop(open);
+        wait_until(|| workers() == 1);
+        assert!(stuck.of_round(first).is_none(), "what comes too late is not kept");
+        let round = run(&callbacks, LONG);
+        assert_eq!((stuck.of_round(round).as_deref(), workers()), (Some(&7), 1));
+        assert_eq!(begun.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn what_was_late_gets_a_quarter_of_the_time_until_it_was_in_time_again() {
+        let callbacks = Callbacks::default();
+        let (open, begun, stuck) = gate(&callbacks);
+        let healthy = watch(&callbacks, || 1_u32);
+        run(&callbacks, SOON);
+        open.send(()).unwrap();
+        wait_until(|| stuck.turn.state().is_none());
+        let round = run(&callbacks, Duration::from_secs(2));
+        assert!(stuck.of_round(round).is_none());
+        assert_eq!(healthy.of_round(round).as_deref(), Some(&1), "there is time left for the others");
+        assert_eq!(begun.try_iter().count(), 2);
+        open.send(()).unwrap();
+        wait_until(|| stuck.turn.state().is_none());
+        drop(open);
+        run(&callbacks, LONG);
+        assert!(!stuck.turn.is_on_probation.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn two_rounds_at_a_time_run_a_callback_one_after_the_other() {
+        let callbacks = Callbacks::default();
+        let (open, begun, slow) = gate(&callbacks);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| run(&callbacks, LONG));
+            begun.recv_timeout(LONG).unwrap();
+            let second = scope.spawn(|| run(&callbacks, LONG));
+            wait_until(|| Arc::weak_count(&callbacks.workers) == 2);
+            assert!(begun.try_recv().is_err());
+            drop(open);
+            let rounds = [first.join().unwrap(), second.join().unwrap()];
+            assert!(rounds.iter().all(|round| slow.of_round(*round).is_some()));
+            begun.recv_timeout(LONG).unwrap();
+        });
+        wait_until(|| Arc::weak_count(&callbacks.workers) == 1);
+    }
+
+    #[test]
+    fn rounds_that_are_cancelled_leave_no_more_than_one_worker_behind() {
+        let callbacks = Callbacks::default();
+        let (open, begun, stuck) = gate(&callbacks);
+        for _ in 0..20 {
+            let round = callbacks.round(Instant::now() + LONG);
+            thread::scope(|scope| {
+                scope.spawn(|| callbacks.run(&round, None));
+                wait_until(|| round.progress().running.is_some());
+                round.cancel();
+            });
+        }
+        wait_until(|| Arc::weak_count(&callbacks.workers) == 2);
+        assert!(stuck.turn.was_running(Instant::now()).is_some(), "nobody calls it late");
+        drop(open);
+        wait_until(|| Arc::weak_count(&callbacks.workers) == 1);
+        assert_eq!(begun.try_iter().count(), 1);
+    }
+}

@@ -521,3 +521,139 @@ fn encode(
         writer.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Telemetry;
+    use opentelemetry::KeyValue;
+    use std::pin::Pin;
+    use std::sync::Condvar;
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    type Scrape = Pin<Box<dyn Future<Output = Result<ScrapeBody, ScrapeError>>>>;
+
+    fn request(timeout: Duration) -> Request {
+        Request { asked: Asked::default(), compression: Compression::None, timeout }
+    }
+
+    /// A scrape that has been asked for.
+    fn ask(gatherer: &Gatherer, timeout: Duration) -> Scrape {
+        Box::pin(ScrapeBody::stream(gatherer.request(request(timeout)).unwrap()))
+    }
+
+    fn poll(scrape: &mut Scrape) -> Option<Result<ScrapeBody, ScrapeError>> {
+        match scrape.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    fn wait_for<T>(mut condition: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + LONG / 2;
+        loop {
+            if let Some(found) = condition() {
+                return found;
+            }
+            assert!(Instant::now() < end);
+            thread::yield_now();
+        }
+    }
+
+    fn wait_for_places(gatherer: &Gatherer, taken: usize) {
+        wait_for(|| (gatherer.in_flight() == taken).then_some(()));
+    }
+
+    /// A pipeline whose only callback waits until it is told to go on.
+    fn gated(is_open: bool) -> (Telemetry, Arc<(Mutex<bool>, Condvar)>) {
+        let telemetry = Telemetry::builder("places").without_endpoint().start().unwrap();
+        let gate = Arc::new((Mutex::new(is_open), Condvar::new()));
+        let passed = Arc::clone(&gate);
+        let pass = move |_: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+            drop(passed.1.wait_while(passed.0.lock().unwrap(), |is_open| !*is_open).unwrap());
+        };
+        telemetry.meter("m").u64_observable_gauge("gate").with_callback(pass).build();
+        (telemetry, gate)
+    }
+
+    fn set(gate: &(Mutex<bool>, Condvar), is_open: bool) {
+        *gate.0.lock().unwrap() = is_open;
+        gate.1.notify_all();
+    }
+
+    #[test]
+    fn one_more_than_there_are_places_is_refused_and_every_place_is_given_back() {
+        let (telemetry, gate) = gated(false);
+        let service = telemetry.scrape_service();
+        let gatherer = service.gatherer();
+        let mut scrapes: Vec<Scrape> = (0..MAX_SCRAPES).map(|_| ask(gatherer, LONG)).collect();
+        wait_for_places(gatherer, MAX_SCRAPES);
+        let busy = gatherer.page_blocking(request(LONG)).unwrap_err();
+        assert_eq!(busy, ScrapeError::Busy { pages: MAX_SCRAPES });
+        assert_eq!(gatherer.in_flight(), MAX_SCRAPES);
+        // A scraper that leaves makes room at once.
+        scrapes.truncate(MAX_SCRAPES - 3);
+        assert_eq!(gatherer.in_flight(), MAX_SCRAPES - 3);
+        let late = gatherer.page_blocking(request(Duration::from_millis(10))).unwrap_err();
+        assert!(matches!(late, ScrapeError::TimedOut { .. }), "{late}");
+        assert_eq!(gatherer.in_flight(), MAX_SCRAPES - 3, "a scrape that is answered has no place");
+        set(&gate, true);
+        let pages: Vec<_> = scrapes.iter_mut().map(|scrape| wait_for(|| poll(scrape)).unwrap()).collect();
+        assert_eq!(pages.len(), MAX_SCRAPES - 3);
+        wait_for_places(gatherer, 0);
+    }
+
+    #[test]
+    fn a_page_past_its_deadline_gives_its_place_to_a_request_that_finds_none() {
+        let (telemetry, gate) = gated(true);
+        let counter = telemetry.meter("m").u64_counter("large").build();
+        (0..1_500).for_each(|n| counter.add(1, &[KeyValue::new("n", n), KeyValue::new("text", "x".repeat(2_000))]));
+        let service = telemetry.scrape_service();
+        let gatherer = service.gatherer();
+        let timeout = Duration::from_secs(1);
+        let mut unread = [ask(gatherer, LONG), ask(gatherer, timeout)];
+        let asked = Instant::now();
+        let mut unread = unread.each_mut().map(|scrape| wait_for(|| poll(scrape)).unwrap());
+        wait_for_places(gatherer, 2);
+        set(&gate, false);
+        let _others: Vec<Scrape> = (2..MAX_SCRAPES).map(|_| ask(gatherer, LONG)).collect();
+        wait_for_places(gatherer, MAX_SCRAPES);
+        wait_for(|| (asked.elapsed() > timeout).then_some(()));
+        let mut one_more = ask(gatherer, LONG);
+        let mut read = |place: usize| {
+            wait_for(|| {
+                loop {
+                    let frame = hyper::body::Body::poll_frame(
+                        Pin::new(&mut unread[place]),
+                        &mut Context::from_waker(Waker::noop()),
+                    );
+                    match frame {
+                        Poll::Pending => return None,
+                        Poll::Ready(Some(Ok(_))) => {}
+                        Poll::Ready(end) => return Some(end.map(|end| end.unwrap_err())),
+                    }
+                }
+            })
+        };
+        assert_eq!(read(1), Some(ScrapeError::Busy { pages: MAX_SCRAPES }));
+        assert_eq!(read(0), None, "a page within its deadline is whole");
+        assert!(poll(&mut one_more).is_none());
+        set(&gate, true);
+        assert!(wait_for(|| poll(&mut one_more)).is_ok());
+    }
+
+    #[test]
+    fn the_threads_end_with_the_last_of_those_who_could_ask_although_a_callback_hangs() {
+        let (telemetry, gate) = gated(false);
+        let service = telemetry.scrape_service();
+        let scrape = ask(service.gatherer(), LONG);
+        wait_for_places(service.gatherer(), 1);
+        let in_flight = Arc::downgrade(&service.gatherer().asker.as_ref().unwrap().in_flight);
+        drop((scrape, service, telemetry));
+        wait_for(|| in_flight.upgrade().is_none().then_some(()));
+        set(&gate, true);
+    }
+}

@@ -30,12 +30,21 @@ const LIFETIME: Duration = Duration::from_secs(15);
 const WRITTEN: &str = "job=\"\", __name__!=\"\"";
 
 /// What the pipeline says about itself.
-const SELF_METRICS: [(&str, &str); 6] = [
+const SELF_METRICS: [(&str, &str); 14] = [
+    ("barograph.callback.duration", "barograph_callback_duration_seconds"),
     ("barograph.callback.errors", "barograph_callback_errors_total"),
     ("barograph.instruments.refused", "barograph_instruments_refused_total"),
     ("barograph.points.dropped", "barograph_points_dropped_total"),
     ("barograph.export.failures", "barograph_export_failures_total"),
     ("barograph.export.last_success_timestamp", "barograph_export_last_success_timestamp_seconds"),
+    ("barograph.scrape.in_flight", "barograph_scrape_in_flight"),
+    ("barograph.scrape.refused", "barograph_scrape_refused_total"),
+    ("barograph.scrape.requests", "barograph_scrape_requests_total"),
+    ("barograph.scrape.sent", "barograph_scrape_sent_bytes_total"),
+    ("barograph.scrape.series", "barograph_scrape_series"),
+    ("otel.sdk.exporter.metric_data_point.exported", "otel_sdk_exporter_metric_data_point_exported_total"),
+    ("otel.sdk.exporter.operation.duration", "otel_sdk_exporter_operation_duration_seconds"),
+    ("otel.sdk.metric_reader.collection.duration", "otel_sdk_metric_reader_collection_duration_seconds"),
 ];
 
 #[cfg(feature = "config-file")]

@@ -4,7 +4,7 @@ use barograph::opentelemetry::KeyValue;
 use barograph::{CounterSpec, MeterExt, Problem, Telemetry, View};
 
 use crate::instruments::{Api, Outcome};
-use crate::support::{builder, get, telemetry, value};
+use crate::support::{talking_builder as builder, get, talking_telemetry as telemetry, value};
 
 const CALLS: CounterSpec<(Api, Outcome)> = CounterSpec::new("full.calls", "{call}", "Calls.");
 

@@ -10,7 +10,7 @@ use barograph_instrumentation_test_watcher::TestWatcherMetrics;
 use serde_json::Value;
 
 use crate::instruments::{Api, Outcome};
-use crate::support::{builder, get, request};
+use crate::support::{talking_builder as builder, get, request};
 
 const TYPED: CounterSpec<(Api, Outcome)> = CounterSpec::new("typed.calls", "{call}", "Calls.");
 

@@ -9,7 +9,7 @@ use barograph::{Telemetry, TelemetryBuilder, TranslationStrategy, View};
 use prometheus::{IntCounter, IntGauge, Registry};
 
 use crate::dto::{self, MetricFamily, MetricType};
-use crate::support::{Answer, assert_golden, builder, families, request, request_with};
+use crate::support::{Answer, assert_golden, builder, families, request, request_with, talking_builder};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
 const PROTOBUF: &str =
@@ -293,7 +293,7 @@ fn openmetrics_leaves_out_what_it_forbids() {
 
 #[test]
 fn a_count_that_cannot_be_is_left_out_and_counted_in_every_format() {
-    let telemetry = builder().start().unwrap();
+    let telemetry = talking_builder().start().unwrap();
     let meter = telemetry.meter_provider().meter("m");
     let _counter = meter.f64_observable_counter("sunk").with_callback(|observer| observer.observe(-1.0, &[])).build();
     let address = telemetry.local_addr().unwrap();

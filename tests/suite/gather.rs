@@ -13,7 +13,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use crate::support::{DEADLINE, families, find, telemetry, value, wait_until};
+use crate::support::{DEADLINE, families, find, talking_telemetry as telemetry, value, wait_until};
 
 /// What a callback waits at. Dropped, it is open.
 struct Gate(Arc<State>);
@@ -93,10 +93,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A scrape of the mounted service, whose scraper waits for 0.6 s: the scrape ends after 0.3 s.
+/// A scrape of the mounted service, whose scraper waits for 1.5 s: the scrape ends after one.
 fn scrape(telemetry: &Telemetry) -> (u16, String) {
     let service: ScrapeService = telemetry.scrape_service();
-    let request = Request::get("/metrics").header("X-Prometheus-Scrape-Timeout-Seconds", "0.6").body(()).unwrap();
+    let request = Request::get("/metrics").header("X-Prometheus-Scrape-Timeout-Seconds", "1.5").body(()).unwrap();
     block_on(async {
         let answer = service.oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
@@ -118,7 +118,7 @@ fn a_callback_that_hangs_costs_one_scrape_and_then_its_own_series_until_it_is_ba
     let (status, answer) = scrape(&telemetry);
     assert_eq!(status, 503, "{answer}");
     let named =
-        "failed to collect the metrics within 300ms: the callback of `hangs` of meter `m` has been running for ";
+        "failed to collect the metrics within 1s: the callback of `hangs` of meter `m` has been running for ";
     assert!(answer.starts_with(named), "{answer}");
     for times in 1..=3 {
         let (status, page) = scrape(&telemetry);
@@ -327,4 +327,25 @@ fn exports_go_on_although_a_callback_hangs() {
         telemetry.force_flush(DEADLINE).unwrap();
         receiver.received().last().is_some_and(|last| last.metric("hangs").is_some())
     });
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn the_last_values_are_delivered_although_a_callback_hangs() {
+    use barograph::config::{MetricReader, OtlpMetricExporter, PeriodicMetricReader, PushMetricExporter};
+    use std::time::Duration;
+
+    use crate::receiver::Receiver;
+
+    let receiver = Receiver::start();
+    let exporter = PushMetricExporter::OtlpHttp(OtlpMetricExporter::http(&receiver.url()));
+    let reader = PeriodicMetricReader { interval: Duration::from_millis(10), ..PeriodicMetricReader::new(exporter) };
+    let telemetry =
+        Telemetry::builder("suite").without_endpoint().with_reader(MetricReader::Periodic(reader)).start().unwrap();
+    let gate = Gate::of(&telemetry, "hangs");
+    wait_until("the callback runs for an export", || gate.entered() == 1);
+    telemetry.meter("m").u64_counter("healthy").build().add(3, &[]);
+    telemetry.shutdown(DEADLINE / 3).unwrap();
+    assert_eq!(receiver.received().last().unwrap().sum("healthy"), Some(3));
+    assert!(!gate.is_quiet());
 }

@@ -7,7 +7,7 @@ use barograph::opentelemetry::KeyValue;
 use barograph::opentelemetry::metrics::MeterProvider;
 use barograph::{MeterExt, ObservableGaugeSpec};
 
-use crate::support::{families, telemetry, value, without_panic_messages};
+use crate::support::{families, talking_telemetry as telemetry, value, without_panic_messages};
 
 const WEATHER: ObservableGaugeSpec = ObservableGaugeSpec::new("weather.temperature", "Cel", "Outside.");
 

@@ -10,13 +10,24 @@ use barograph::{Telemetry, TelemetryBuilder};
 /// How long a test waits for what should happen at once.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// A pipeline that says nothing about itself: what it says is another thing in every scrape.
 pub(crate) fn builder() -> TelemetryBuilder {
+    talking_builder().without_self_metrics()
+}
+
+/// The same without a socket.
+pub(crate) fn telemetry() -> Telemetry {
+    builder().without_endpoint().start().unwrap()
+}
+
+/// A pipeline with the metrics that it has about itself.
+pub(crate) fn talking_builder() -> TelemetryBuilder {
     Telemetry::builder("suite").with_address("127.0.0.1:0")
 }
 
-/// A pipeline without a socket.
-pub(crate) fn telemetry() -> Telemetry {
-    Telemetry::builder("suite").without_endpoint().start().unwrap()
+/// The same without a socket.
+pub(crate) fn talking_telemetry() -> Telemetry {
+    talking_builder().without_endpoint().start().unwrap()
 }
 
 /// The value of one series of the pipeline's page, written as the page writes it up to the value. Scope labels are

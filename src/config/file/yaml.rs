@@ -69,7 +69,7 @@ pub(crate) struct SyntaxError {
 }
 
 /// The tree of a text; `variable` looks up an environment variable.
-pub(crate) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Node, SyntaxError> {
+pub(crate) fn parse(text: &str, variable: Variables<'_>) -> Result<Node, SyntaxError> {
     read(text, Some(variable))?.map_err(nothing)
 }
 
@@ -79,8 +79,11 @@ pub(crate) fn parse_as_it_is(text: &str) -> Result<Option<Node>, SyntaxError> {
     Ok(read(text, None)?.ok())
 }
 
+/// What looks up environment variables.
+type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// The tree, or where there is none.
-fn read(text: &str, variable: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Result<Node, Place>, SyntaxError> {
+fn read(text: &str, variable: Option<Variables<'_>>) -> Result<Result<Node, Place>, SyntaxError> {
     if text.len() > MAX_TEXT {
         return Err(start().error(format!("a file of {} bytes, expected at most {MAX_TEXT}", text.len())));
     }
@@ -126,7 +129,7 @@ impl Place {
 /// The document with aliases unexpanded: one node may have several parents.
 struct Graph<'a> {
     /// Without it nothing is put in.
-    variable: Option<&'a dyn Fn(&str) -> Option<String>>,
+    variable: Option<Variables<'a>>,
     items: Vec<Item>,
     /// The item of an anchor, by the parser's number. An anchor is here once its node has ended.
     anchors: HashMap<usize, usize>,

@@ -179,13 +179,12 @@ fn certified(
     if let Some(Ok(leaf)) = chain.first().map(parsed) {
         let validity = leaf.validity();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let is_before = |time: i64| u64::try_from(time).unwrap_or_default() < now;
-        if is_before(validity.not_after.timestamp()) {
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        if validity.not_after.timestamp() < now {
             reader.decoder.warn(&certificate.field, format!("the certificate expired on {}", validity.not_after));
-        } else if !is_before(validity.not_before.timestamp()) {
-            reader
-                .decoder
-                .warn(&certificate.field, format!("the certificate is not valid before {}", validity.not_before));
+        } else if validity.not_before.timestamp() > now {
+            let warning = format!("the certificate is not valid before {}", validity.not_before);
+            reader.decoder.warn(&certificate.field, warning);
         }
     }
     let der = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| {
@@ -319,6 +318,7 @@ fn suites(
     Ok(Some(suites))
 }
 
+/// The curves that are listed. Of these it is the client that prefers one.
 fn groups(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,

@@ -165,7 +165,7 @@ async fn servers_behave_as_the_toolkits() {
         };
         assert_eq!(row["want_status"], status, "{row}");
     }
-    assert_eq!((handshakes, requests, starts, deviations, others), (20, 22, 4, 4, 2));
+    assert_eq!((handshakes, requests, starts, deviations, others), (19, 20, 4, 4, 2));
     assert_eq!(rows.len(), 34);
 }
 
