@@ -354,6 +354,8 @@ pub enum Problem {
     Overflow {
         /// The instrument.
         instrument: InstrumentName,
+        /// The name that the metric has, which is the instrument's unless a view gives it another.
+        stream: String,
         /// The limit.
         limit: usize,
         /// The attribute keys with the most values, and how many values each has in the series that were kept; three at
@@ -363,8 +365,16 @@ pub enum Problem {
 }
 
 /// What to do about an instrument with too many series.
-pub(crate) fn too_many_series(instrument: &InstrumentName, limit: usize, keys: &[(String, usize)]) -> String {
-    let view = format!("View::of(\"{}\").in_scope(\"{}\")", instrument.name, instrument.scope);
+pub(crate) fn too_many_series(
+    instrument: &InstrumentName,
+    stream: &str,
+    limit: usize,
+    keys: &[(String, usize)],
+) -> String {
+    let InstrumentName { name, scope } = instrument;
+    // A view that gave no name would make a stream of its own beside one that was renamed.
+    let renamed = if name == stream { String::new() } else { format!(".with_name(\"{stream}\")") };
+    let view = format!("View::of(\"{name}\").in_scope(\"{scope}\"){renamed}");
     let more = limit.saturating_mul(2);
     let Some((worst, _)) = keys.first() else {
         return format!("allow more with `{view}.with_cardinality_limit({more})`");
@@ -424,10 +434,10 @@ impl fmt::Display for Problem {
                 f,
                 "the view of `{view}` matches no instrument: correct its name, or build the instrument before verifying"
             ),
-            Self::Overflow { instrument, limit, keys } => write!(
+            Self::Overflow { instrument, stream, limit, keys } => write!(
                 f,
                 "{instrument} has more series than its limit of {limit}, further ones are summed under `otel_metric_overflow=\"true\"`: {}",
-                too_many_series(instrument, *limit, keys)
+                too_many_series(instrument, stream, *limit, keys)
             ),
         }
     }

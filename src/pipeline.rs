@@ -157,7 +157,8 @@ impl Telemetry {
     /// # Errors
     ///
     /// Names or units that are not legal, impossible buckets, two instruments that would be scraped under one name,
-    /// views that match nothing: each with its name, and where two sides collide, both.
+    /// views that match nothing: each with its name, and where two sides collide, both. Once somebody has collected also
+    /// instruments with more series than their limit.
     pub fn verify(&self) -> Result<(), VerifyError> {
         match self.provider.catalogue().problems() {
             problems if problems.is_empty() => Ok(()),

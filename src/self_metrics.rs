@@ -165,13 +165,13 @@ const EXPORT_LAST_SUCCESS: GaugeSpec =
 const INSTRUMENT_SERIES: GaugeSpec = GaugeSpec::new(
     "barograph.instrument.series",
     "{series}",
-    "Series of an instrument that has at least half of what its limit allows, at the collection before.",
+    "Series of an instrument that has at least four fifths of what its limit allows, at the collection before.",
 );
 
 const INSTRUMENT_SERIES_LIMIT: GaugeSpec = GaugeSpec::new(
     "barograph.instrument.series.limit",
     "{series}",
-    "How many series an instrument may have that has at least half of them.",
+    "How many series an instrument may have that has at least four fifths of them.",
 );
 
 const INSTRUMENT_OVERFLOWING: GaugeSpec = GaugeSpec::new(

@@ -181,9 +181,13 @@ impl Naming {
                 steps.push((step, name.to_owned()));
             }
         };
-        let metric = self.translated(name, unit, kind, &mut keep)?.escaped(escaping, kind);
-        keep(NameStep::Escaping, &metric.name);
-        Some(NameStory { name: metric.name, steps })
+        let metric = self.translated(name, unit, kind, &mut keep)?;
+        let shown = metric.clone().escaped(escaping, kind);
+        // Whatever the steps before have forgotten to say must not look as if the escaping had done it.
+        if shown.name != metric.name {
+            keep(NameStep::Escaping, &shown.name);
+        }
+        Some(NameStory { name: shown.name, steps })
     }
 
     /// Tells `done` after each step what the name is by then.

@@ -33,7 +33,7 @@ const MAX_KEYS: usize = 64;
 /// Keys that are named where a stream has too many series.
 const NAMED_KEYS: usize = 3;
 
-/// What the SDK adds up beyond the limit.
+/// The attribute of the series in which the SDK adds up what is beyond the limit.
 const OVERFLOW: &str = "otel.metric.overflow";
 
 /// Keeps what was seen of every stream, by all readers.
@@ -93,6 +93,7 @@ struct Seen {
     round: u64,
     series: usize,
     limit: usize,
+    is_near: bool,
     overflows: bool,
     /// Made of all points: another one means that something has changed.
     fingerprint: u64,
@@ -140,7 +141,7 @@ pub(crate) struct MergedFamily {
 
 /// What is to be said once nobody holds the state.
 enum Said {
-    Near { instrument: InstrumentName, series: usize, limit: usize, keys: Vec<(String, usize)> },
+    Near { instrument: InstrumentName, stream: String, series: usize, limit: usize, keys: Vec<(String, usize)> },
     Overflow(Problem),
 }
 
@@ -152,9 +153,9 @@ impl Watch {
         // Whoever takes the event may build an instrument of its own, and finds everything free.
         for said in said {
             match said {
-                Said::Near { instrument, series, limit, keys } => tracing::warn!(
+                Said::Near { instrument, stream, series, limit, keys } => tracing::warn!(
                     "{instrument} has {series} of at most {limit} series, further ones will be added up in one: {}",
-                    too_many_series(&instrument, limit, &keys)
+                    too_many_series(&instrument, &stream, limit, &keys)
                 ),
                 Said::Overflow(problem) => catalogue.report(problem),
             }
@@ -201,9 +202,11 @@ impl Governor {
         }
         let round = reader.round;
         for scope in data.scope_metrics() {
+            let is_room = *streams < MAX_STREAMS;
             let named = match meters.get_mut(scope.scope()) {
                 Some(named) => named,
-                None => meters.entry(scope.scope().clone()).or_default(),
+                None if is_room => meters.entry(scope.scope().clone()).or_default(),
+                None => continue,
             };
             for metric in scope.metrics() {
                 let points = Points(metric.data());
@@ -287,9 +290,10 @@ fn stream<'s>(
 }
 
 impl Stream {
-    /// Whether the attributes are a closed list, all of whose combinations are allowed: to have them all is right then.
+    /// Whether the attributes are a closed list: to have all of their combinations is right then. Unknown instruments are
+    /// the pipeline's own, which are typed.
     fn is_closed(&self) -> bool {
-        self.source.as_ref().is_some_and(|(known, _)| known.attributes.is_some())
+        self.source.as_ref().is_none_or(|(known, _)| known.attributes.is_some())
     }
 
     fn limit(&self, defaults: ReaderDefaults) -> usize {
@@ -328,33 +332,36 @@ impl Look<'_> {
         // there with few others.
         let overflows = (len > limit || !self.watch.is_cumulative) && self.points.has_overflow();
         let series = len - usize::from(overflows);
-        let is_news = if overflows {
-            !stream.is_overflow_said
-        } else {
-            !stream.is_near_said && !stream.is_closed() && is_near(series, limit) && {
-                // The series without attributes has a place of its own.
-                is_near(self.points.with_attributes(), limit)
-            }
-        };
+        let is_near = !overflows && !stream.is_closed() && self.is_near(series, limit);
+        let is_news = (overflows && !stream.is_overflow_said) || (is_near && !stream.is_near_said);
         if is_news {
             stream.busiest = self.busiest();
             let (instrument, keys) = (stream.full_name(scope, name), stream.busiest.clone());
+            let renamed = name.to_owned();
             stream.is_near_said = true;
             said.push(if overflows {
                 stream.is_overflow_said = true;
-                Said::Overflow(Problem::Overflow { instrument, limit, keys })
+                Said::Overflow(Problem::Overflow { instrument, stream: renamed, limit, keys })
             } else {
-                Said::Near { instrument, series, limit, keys }
+                Said::Near { instrument, stream: renamed, series, limit, keys }
             });
         }
         let seen = stream.seen.entry(self.watch.reader).or_default();
-        (seen.round, seen.series, seen.limit, seen.overflows) = (self.round, series, limit, overflows);
+        (seen.round, seen.series, seen.limit) = (self.round, series, limit);
+        (seen.is_near, seen.overflows) = (is_near, overflows);
         if self.watch.has_details {
             let fingerprint = self.details(&mut seen.keys);
             if seen.changed.is_none() || seen.fingerprint != fingerprint {
                 (seen.fingerprint, seen.changed) = (fingerprint, Some(self.now));
             }
         }
+    }
+
+    /// Whether it is four fifths of what is allowed. The series without attributes has a place of its own, which is worth a
+    /// look only where one series decides.
+    fn is_near(&self, series: usize, limit: usize) -> bool {
+        let is_near = |series: usize| series.saturating_mul(5) >= limit.saturating_mul(4);
+        is_near(series.saturating_sub(1)) || (is_near(series) && is_near(self.points.with_attributes()))
     }
 
     /// The keys with the most values, at most three, from the one with the most.
@@ -390,29 +397,19 @@ impl Look<'_> {
     }
 }
 
-/// Four fifths of what is allowed.
-fn is_near(series: usize, limit: usize) -> bool {
-    series.saturating_mul(5) >= limit.saturating_mul(4)
-}
-
 impl State {
-    /// The streams of open attributes that have half of what they may have, and all that overflow; for each what the reader
-    /// saw that has it fullest.
+    /// The streams that are near their limit or beyond it, for each what the reader saw that has it fullest.
     fn crowded(&self) -> Vec<Crowded> {
-        let is_crowded = |seen: &Seen, is_closed: bool| {
-            seen.overflows || (!is_closed && seen.series > 1 && seen.series.saturating_mul(2) >= seen.limit)
-        };
         let mut crowded = Vec::new();
         for (scope, named) in &self.meters {
             for (name, stream) in named.iter().flat_map(|(name, all)| all.iter().map(move |stream| (name, stream))) {
-                let is_closed = stream.is_closed();
                 let live = stream
                     .seen
                     .iter()
                     .filter(|(reader, seen)| self.readers.get(reader).is_some_and(|reader| reader.round == seen.round));
                 let fullest = live
                     .map(|(_, seen)| seen)
-                    .filter(|seen| is_crowded(seen, is_closed))
+                    .filter(|seen| seen.is_near || seen.overflows)
                     .max_by_key(|seen| (seen.overflows, seen.series.saturating_mul(1_000) / seen.limit.max(1)));
                 if let Some(seen) = fullest {
                     crowded.push(Crowded {

@@ -15,7 +15,7 @@ use crate::error::{InstrumentName, Problem, ScrapeError};
 use crate::exposition::{Escaping, FamilyKind, NameKind, NameStory, TARGET_INFO, label_name, scraped_kinds};
 use crate::guard::{Instrument, Known, MergedFamily, Scraped, SeenStream, Snapshot, Watch};
 use crate::runtime;
-use crate::view::Plan;
+use crate::view::{Pattern, Plan};
 
 use super::service::Endpoint;
 
@@ -96,7 +96,7 @@ impl Explained<'_> {
         self.registry(&mut families, &mut entries);
         if *target_info && self.is_asked([TARGET_INFO, TARGET_INFO, TARGET_INFO]) {
             let why = "Barograph's own: who is measured, with the attributes of the resource as labels.".to_owned();
-            let own = Family { kind: "info".to_owned(), series: 1, why: vec![why], metrics: Vec::new() };
+            let own = Family { kind: "gauge".to_owned(), series: 1, why: vec![why], metrics: Vec::new() };
             families.entry(TARGET_INFO.to_owned()).or_insert(own);
         }
         let missing = self.missing(&mut entries);
@@ -191,7 +191,7 @@ impl Explained<'_> {
             ));
         }
         if instrument.is_none() {
-            why.push("Barograph's own, or built on the SDK itself.".to_owned());
+            why.push("One of Barograph's own metrics about the pipeline.".to_owned());
         }
         let full_name = InstrumentName { name: name.clone(), scope: stream.scope.name().to_owned() };
         let problems: Vec<_> = self.problems.iter().filter(|problem| is_about(problem, &full_name)).collect();
@@ -208,7 +208,9 @@ impl Explained<'_> {
         }
         let (labels, merged) = self.labels(stream, why);
         let busiest = stream.busiest.iter().map(|(key, values)| (key.clone(), Json::count(*values))).collect();
-        let left_out = plan.as_ref().map_or(Json::Nothing, |plan| left_out(plan, &stream.name, stream.source.as_ref()));
+        let (left_out, kept) = plan
+            .as_ref()
+            .map_or((Json::Nothing, Json::Nothing), |plan| left_out(plan, &stream.name, stream.source.as_ref()));
         let mut fields = vec![("instrument", Json::text(name)), ("meter", meter(&stream.scope))];
         fields.extend([
             ("kind", Json::text(instrument.map_or(family_word(stream.kinds.1), |i| i.kind.as_str()))),
@@ -219,10 +221,11 @@ impl Explained<'_> {
             ("naming", naming(name, &stream.name, Some(story))),
             ("labels", labels),
             ("merged_labels", merged),
-            ("left_out", left_out),
+            ("keys_left_out", left_out),
+            ("keys_kept", kept),
             ("problems", Json::some(problems.iter().map(|problem| Json::Text(problem.to_string())).collect())),
             ("series", Json::count(stream.series)),
-            ("limit", Json::count(stream.limit)),
+            ("limit", instrument.map_or(Json::Nothing, |_| Json::count(stream.limit))),
             ("overflowed", Json::Bool(stream.overflows)),
             ("values_by_key", Json::fields(busiest)),
             (
@@ -338,7 +341,7 @@ impl Explained<'_> {
             (None, _) => "Nothing has been collected yet.".to_owned(),
             (_, false) => "It was built, but nothing has been recorded to it yet.".to_owned(),
             (_, true) => format!(
-                "Its callback observed nothing at the last collection, panicked or has ended; `barograph_callback_errors_total{{instrument=\"{}\"}}` counts panics.",
+                "Its callback observed nothing at the last collection, or failed, or has ended; `barograph_callback_errors_total{{instrument=\"{}\"}}` counts failures.",
                 instrument.name
             ),
         }];
@@ -456,23 +459,21 @@ fn naming(instrument: &str, stream: &str, story: Option<&NameStory>) -> Json {
     Json::List(steps)
 }
 
-/// The keys that a stream's view leaves out: by name where they are declared, as the view says it where they are not.
-fn left_out(plan: &Plan, stream: &str, known: Option<&Known>) -> Json {
+/// Which keys a view leaves out of a stream, and which it keeps: by name where they are declared, else by the patterns of
+/// the view.
+fn left_out(plan: &Plan, stream: &str, known: Option<&Known>) -> (Json, Json) {
     let planned = plan.streams.iter().find(|planned| planned.name == stream);
-    let Some(filter) = planned.and_then(|planned| planned.attributes.as_ref()) else { return Json::Nothing };
-    if let Some(declared) = known.and_then(|known| known.attributes) {
-        let keys = declared.iter().filter(|attribute| !filter.keeps(attribute.key));
-        return Json::some(keys.map(|attribute| Json::text(attribute.key)).collect());
-    }
-    let patterns = |patterns: &[crate::view::Pattern]| {
-        patterns.iter().map(|key| format!("`{}`", key.as_str())).collect::<Vec<_>>().join(", ")
+    let Some(filter) = planned.and_then(|planned| planned.attributes.as_ref()) else {
+        return (Json::Nothing, Json::Nothing);
     };
-    let excluded = if filter.excluded.is_empty() { String::new() } else { patterns(&filter.excluded) };
-    Json::Text(match (&filter.included, excluded.as_str()) {
-        (None, excluded) => excluded.to_owned(),
-        (Some(included), "") => format!("all keys but {}", patterns(included)),
-        (Some(included), excluded) => format!("all keys but {}, and {excluded}", patterns(included)),
-    })
+    if let Some(declared) = known.and_then(|known| known.attributes) {
+        let (kept, left_out): (Vec<_>, Vec<_>) =
+            declared.iter().map(|attribute| attribute.key).partition(|key| filter.keeps(key));
+        let texts = |keys: Vec<&str>| Json::some(keys.into_iter().map(Json::text).collect());
+        return (texts(left_out), texts(kept));
+    }
+    let texts = |patterns: &[Pattern]| Json::some(patterns.iter().map(|key| Json::text(key.as_str())).collect());
+    (texts(&filter.excluded), texts(filter.included.as_deref().unwrap_or_default()))
 }
 
 /// A date as people and programs read it.
@@ -491,6 +492,9 @@ fn rfc3339(time: SystemTime) -> String {
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
+
+/// What stands on one line of the page without being wrapped in a terminal.
+const LINE: usize = 100;
 
 /// JSON whose fields keep their order: the answer to the question comes first.
 enum Json {
@@ -542,6 +546,7 @@ impl Json {
                 let _ = write!(out, "{:.1}", seconds.as_secs_f64());
             }
             Self::Text(text) => quoted(text, out),
+            Self::List(_) | Self::Object(_) if self.is_short() => self.write_line(out),
             Self::List(list) => {
                 let items = list.iter().map(|item| (None, item));
                 Self::nested('[', ']', items, depth, out);
@@ -553,14 +558,47 @@ impl Json {
         }
     }
 
+    /// Whether it is easier to read on one line: few plain values.
+    fn is_short(&self) -> bool {
+        let length = |value: &Self| match value {
+            Self::Text(text) => Some(text.len() + 4),
+            Self::List(_) | Self::Object(_) => None,
+            _ => Some(8),
+        };
+        let lengths: Option<usize> = match self {
+            Self::List(list) => list.iter().map(length).sum(),
+            Self::Object(fields) => fields.iter().map(|(name, value)| Some(name.len() + 4 + length(value)?)).sum(),
+            _ => None,
+        };
+        lengths.is_some_and(|length| length <= LINE)
+    }
+
+    fn write_line(&self, out: &mut String) {
+        let (open, close) = if matches!(self, Self::List(_)) { ('[', ']') } else { ('{', '}') };
+        out.push(open);
+        match self {
+            Self::List(list) => list.iter().enumerate().for_each(|(index, item)| {
+                out.push_str(if index > 0 { ", " } else { "" });
+                item.write(0, out);
+            }),
+            Self::Object(fields) => fields.iter().enumerate().for_each(|(index, (name, item))| {
+                out.push_str(if index > 0 { ", " } else { "" });
+                quoted(name, out);
+                out.push_str(": ");
+                item.write(0, out);
+            }),
+            _ => {}
+        }
+        out.push(close);
+    }
+
     fn nested<'a>(
         open: char,
         close: char,
-        items: impl ExactSizeIterator<Item = (Option<&'a str>, &'a Self)>,
+        items: impl Iterator<Item = (Option<&'a str>, &'a Self)>,
         depth: usize,
         out: &mut String,
     ) {
-        let is_empty = items.len() == 0;
         out.push(open);
         for (index, (name, item)) in items.enumerate() {
             out.push_str(if index > 0 { ",\n" } else { "\n" });
@@ -571,10 +609,8 @@ impl Json {
             }
             item.write(depth + 1, out);
         }
-        if !is_empty {
-            out.push('\n');
-            out.push_str(&"  ".repeat(depth));
-        }
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
         out.push(close);
     }
 }
@@ -605,6 +641,6 @@ mod tests {
     fn names_cannot_break_out_of_their_quotes() {
         let mut out = String::new();
         Json::fields(vec![("a\"b".to_owned(), Json::text("\u{1}\\\n"))]).write(0, &mut out);
-        assert_eq!(out, "{\n  \"a\\\"b\": \"\\u0001\\\\\\n\"\n}");
+        assert_eq!(out, r#"{"a\"b": "\u0001\\\n"}"#);
     }
 }

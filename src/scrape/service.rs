@@ -37,6 +37,9 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 /// fits into one packet of the network unless `identity` is refused. `?name[]=a&name[]=b` shows these families only, by their
 /// names or by those of their series.
 ///
+/// Where [`with_debug_page`](crate::TelemetryBuilder::with_debug_page) asks for it, `/debug/metrics` says as JSON why each
+/// metric is called what it is called and why one is missing; `?name=` chooses.
+///
 /// A scrape ends in time on any runtime: half a second before the scraper gives up, which it says in
 /// `X-Prometheus-Scrape-Timeout-Seconds`, or after 9.5 s. A callback of an observable that is still running then is named
 /// in the answer, a 503, and costs later scrapes its own series only.

@@ -112,8 +112,7 @@ impl WebConfig {
 
     /// Whether who asks must say who it is: by a password, a token or a certificate that is verified.
     pub(crate) fn authenticates(&self) -> bool {
-        let current = self.shared.current();
-        current.access.is_restricted() || current.tls.as_ref().is_some_and(|tls| tls.authenticates)
+        self.shared.current().authenticates()
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -134,7 +133,7 @@ impl Shared {
         }
         let before = self.current();
         let result = file::read(&self.path, &mut files).and_then(|(current, warnings)| {
-            self.check_tls(&before, &current)?;
+            self.check_change(&before, &current)?;
             Ok((current.with_state_of(&before), warnings))
         });
         *found = files.found();
@@ -153,16 +152,20 @@ impl Shared {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
-    /// Whoever connects would hear something that is no TLS, or send a password without it.
-    fn check_tls(&self, before: &Current, after: &Current) -> Result<(), ConfigError> {
-        let change = match (&before.tls, &after.tls) {
-            (Some(_), None) => "TLS is switched off",
-            (None, Some(_)) => "TLS is switched on",
+    /// Whoever connects would hear something that is no TLS, or send a password without it. And a file that is just being
+    /// written is empty for a moment, which must not open the door.
+    fn check_change(&self, before: &Current, after: &Current) -> Result<(), ConfigError> {
+        let (path, change) = match (&before.tls, &after.tls) {
+            (Some(_), None) => ("tls_server_config", "TLS is switched off"),
+            (None, Some(_)) => ("tls_server_config", "TLS is switched on"),
+            _ if before.access.is_restricted() && !after.authenticates() => {
+                ("", "users and tokens are all taken away, so that everybody would be let in")
+            }
             _ => return Ok(()),
         };
         Err(ConfigError {
             origin: Origin::File { path: self.path.clone(), line: 1, column: 1 },
-            path: "tls_server_config".to_owned(),
+            path: path.to_owned(),
             problem: format!("{change} while the endpoint runs, expected a restart for that"),
         })
     }
@@ -206,6 +209,10 @@ impl Current {
     /// How often may be asked. Its bucket is the same for as long as the file says the same.
     pub(crate) fn limiter(&self) -> Option<&RateLimiter> {
         self.limiter.as_deref()
+    }
+
+    fn authenticates(&self) -> bool {
+        self.access.is_restricted() || self.tls.as_ref().is_some_and(|tls| tls.authenticates)
     }
 
     /// The same with what is remembered, as far as it still counts: whose password was right, and how full the bucket is.

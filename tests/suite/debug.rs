@@ -10,7 +10,7 @@ use barograph_instrumentation_test_watcher::TestWatcherMetrics;
 use serde_json::Value;
 
 use crate::instruments::{Api, Outcome};
-use crate::support::{talking_builder as builder, get, request};
+use crate::support::{get, request, talking_builder as builder};
 
 const TYPED: CounterSpec<(Api, Outcome)> = CounterSpec::new("typed.calls", "{call}", "Calls.");
 
@@ -186,7 +186,7 @@ fn a_view_that_renames_is_named_with_what_it_changed() {
         {"index": 1, "selects": "old.jobs meter_name=m", "changes": "name=new.jobs excluded=[user]"},
     ]);
     assert_eq!(metric["views"], expected);
-    assert_eq!(metric["left_out"], "`user`");
+    assert_eq!(metric["keys_left_out"], serde_json::json!(["user"]));
     assert_eq!(metric["labels"], serde_json::json!({"kind": "kind"}));
 }
 
@@ -196,7 +196,8 @@ fn a_declared_key_that_a_view_leaves_out_is_named() {
     let _calls = telemetry.meter("m").counter(&TYPED);
     let page = explained(&telemetry);
     let (_, metric) = family(&page, "typed_calls_total");
-    assert_eq!(metric["left_out"], serde_json::json!(["api"]));
+    assert_eq!(metric["keys_left_out"], serde_json::json!(["api"]));
+    assert_eq!(metric["keys_kept"], serde_json::json!(["outcome"]));
     assert_eq!((&metric["series"], &metric["limit"]), (&3.into(), &6.into()), "{metric:#}");
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use barograph::config::{EndpointLimits, RateLimit};
 use barograph::{StartError, Telemetry};
 
-use crate::support::{Answer, DEADLINE, talking_builder as builder, find, get, request_with, wait_until};
+use crate::support::{Answer, DEADLINE, find, get, request_with, talking_builder as builder, wait_until};
 
 fn limited(limits: EndpointLimits) -> (Telemetry, SocketAddr) {
     let telemetry = builder().with_limits(limits).start().unwrap();

@@ -117,8 +117,7 @@ fn a_callback_that_hangs_costs_one_scrape_and_then_its_own_series_until_it_is_ba
 
     let (status, answer) = scrape(&telemetry);
     assert_eq!(status, 503, "{answer}");
-    let named =
-        "failed to collect the metrics within 1s: the callback of `hangs` of meter `m` has been running for ";
+    let named = "failed to collect the metrics within 1s: the callback of `hangs` of meter `m` has been running for ";
     assert!(answer.starts_with(named), "{answer}");
     for times in 1..=3 {
         let (status, page) = scrape(&telemetry);

@@ -818,9 +818,26 @@ async fn users_come_and_go_while_the_endpoint_runs() {
     folder.write("web.yml", &users(&[("ann", "second"), ("cleo", "cleos")]));
     assert!(!may(&config, &basic("ann", "first")).await && may(&config, &basic("ann", "second")).await);
     assert!(!may(&config, &basic("ben", "bens")).await && may(&config, &basic("cleo", "cleos")).await);
-    folder.write("web.yml", "");
-    assert!(may(&config, &HeaderMap::new()).await);
-    assert!(!config.authenticates());
+    assert_eq!(config.last_error(), None);
+}
+
+#[tokio::test]
+async fn a_file_that_is_just_being_written_does_not_open_the_door() {
+    let folder = Folder::new();
+    let users = format!("basic_auth_users:\n  ann: {}\n", hash("secret"));
+    let config = folder.read(&users).unwrap();
+    for half in ["", "http_server_config:\n", "basic_auth_users:\n"] {
+        folder.write("web.yml", half);
+        assert!(!may(&config, &HeaderMap::new()).await && may(&config, &basic("ann", "secret")).await, "{half}");
+        assert!(config.last_error().unwrap().problem.starts_with("users and tokens are all taken away"), "{half}");
+    }
+    folder.write("web.yml", &users);
+    assert!(may(&config, &basic("ann", "secret")).await);
+    assert_eq!(config.last_error(), None);
+    // A token instead is a change like any other.
+    folder.write("tokens", "0123456789abcdef\n");
+    folder.write("web.yml", "bearer_token_file: tokens\n");
+    assert!(!may(&config, &basic("ann", "secret")).await && may(&config, &headers("Bearer 0123456789abcdef")).await);
 }
 
 #[tokio::test]

@@ -82,7 +82,9 @@ pub(crate) fn elements(value: &Value) -> impl Iterator<Item = &Value> {
 
 pub(crate) fn labels_of(attributes: &Value, key: impl Fn(&str) -> String) -> Series {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let attribute = |attribute: &Value| (key(&text(&attribute["key"])), text(&attribute["value"]["stringValue"]));
+    // What is an integer is text in OTLP's JSON.
+    let value = |value: &Value| text(value.get("stringValue").unwrap_or(&value["intValue"]));
+    let attribute = |attribute: &Value| (key(&text(&attribute["key"])), value(&attribute["value"]));
     elements(attributes).map(attribute).collect()
 }
 
