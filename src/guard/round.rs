@@ -218,6 +218,18 @@ impl Round {
         self.changed.notify_all();
     }
 
+    /// Ends it now, and sees to it that what runs counts as late before anybody hears of it.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.shorten(now);
+        let running = {
+            let progress = self.progress();
+            progress.running.as_ref().and_then(|step| progress.work.get(step.place).cloned())
+        };
+        if let Some(work) = running {
+            work.turn().give_up();
+        }
+    }
+
     /// Nobody wants it any more: what has not begun is not run, and what runs is not to blame.
     pub(crate) fn cancel(&self) {
         self.progress().is_unwanted = true;

@@ -443,6 +443,11 @@ impl Coordinator {
             time_out(waiting);
         }
         if let Some(collecting) = &mut self.collecting {
+            let mut wanted = collecting.waiting.iter().filter(|waiting| waiting.is_wanted()).peekable();
+            // Whoever asks again once it is answered must not wait for the same.
+            if wanted.peek().is_some() && wanted.all(|waiting| waiting.until() <= now) {
+                collecting.round.expire(now);
+            }
             collecting.was_late |= collecting.waiting.iter().filter(|waiting| time_out(waiting)).count() > 0;
         }
         for page in self.under_way.iter().filter(|page| page.until() <= now) {
@@ -461,7 +466,7 @@ impl Coordinator {
         if waited > 0 && collecting.waiting.is_empty() {
             if collecting.was_late {
                 // What runs has had its time.
-                collecting.round.shorten(now);
+                collecting.round.expire(now);
             } else {
                 collecting.round.cancel();
             }
@@ -583,6 +588,8 @@ mod tests {
         *gate.0.lock().unwrap() = is_open;
         gate.1.notify_all();
     }
+
+    const MAX_SCRAPES: usize = 256;
 
     #[test]
     fn one_more_than_there_are_places_is_refused_and_every_place_is_given_back() {

@@ -227,7 +227,9 @@ fn an_endpoint_that_is_out_of_descriptors_answers_again_once_there_are_some() {
         let answer = get(address, "/metrics", "").map_err(|error| error.to_string())?;
         let page = answer.text();
         let refused = |reason: &str| {
-            page.lines().any(|line| line.starts_with("barograph_scrape_refused_total{") && line.contains(reason) && !line.ends_with(" 0"))
+            page.lines().any(|line| {
+                line.starts_with("barograph_scrape_refused_total{") && line.contains(reason) && !line.ends_with(" 0")
+            })
         };
         if refused("\"exhausted\"") { Ok(()) } else { Err(page.to_owned()) }
     });

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use barograph::config::{EndpointLimits, RateLimit};
+use barograph::opentelemetry::KeyValue;
 use barograph::{StartError, Telemetry};
 
 use crate::support::{Answer, DEADLINE, find, get, request_with, talking_builder as builder, wait_until};
@@ -98,8 +99,8 @@ fn an_answer_that_is_not_taken_is_given_up() {
     let (telemetry, address) = limited(limits);
     let counter = telemetry.meter("m").u64_counter("large").build();
     for n in 0..1_500 {
-        let text = barograph::opentelemetry::KeyValue::new("text", "x".repeat(8_000));
-        counter.add(1, &[barograph::opentelemetry::KeyValue::new("n", n), text]);
+        let text = KeyValue::new("text", "x".repeat(8_000));
+        counter.add(1, &[KeyValue::new("n", n), text]);
     }
     let mut stream = connect(address);
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use barograph::opentelemetry::KeyValue;
 use barograph::opentelemetry::metrics::{AsyncInstrument, MeterProvider};
-use barograph::{Telemetry, TranslationStrategy, View};
+use barograph::{Telemetry, TranslationStrategy};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
