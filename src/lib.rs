@@ -42,7 +42,9 @@
 //!
 //! - `otlp` (default): pushing by OTLP, as http/protobuf, http/json and gRPC, with gzip.
 //! - `tls`: OTLP to endpoints of `https`.
-//! - `zstd`: OTLP compressed with zstd.
+//! - `zstd`: pages and OTLP compressed with zstd.
+//! - `web-config`: TLS, client certificates, passwords and tokens for the endpoint
+//!   ([`TelemetryBuilder::with_web_config`]).
 //! - `config-file`: files of OpenTelemetry's declarative configuration.
 //!
 //! The whole [`opentelemetry`] crate is re-exported: two versions of it in one binary are two worlds, of which one
