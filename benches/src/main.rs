@@ -6,6 +6,7 @@
 //! cargo run --release -p barograph-benches -- scrape --all   # other sizes, attributes and values too
 //! cargo run --release -p barograph-benches -- compression    # levels of gzip and zstd on that page
 //! cargo run --release -p barograph-benches -- memory         # what the first scrape adds (Linux)
+//! cargo run --release -p barograph-benches -- load           # 200 scrapers, 2,000 slow clients (Linux)
 //! cargo run --release -p barograph-benches -- record
 //! cargo run --release -p barograph-benches -- record --readers   # scraped, and pushed by OTLP as well
 //! cargo bench -p barograph-benches                           # parts of Barograph by themselves
@@ -16,6 +17,7 @@
 
 mod check;
 mod compression;
+mod load;
 mod memory;
 mod ours;
 mod peers;
@@ -37,11 +39,15 @@ fn main() -> ExitCode {
         ["scrape", "--all"] => WORKLOADS.iter().for_each(|workload| println!("{}", scrape::measure(workload))),
         ["compression"] => println!("{}", compression::measure(&HEADLINE)),
         ["memory"] => println!("{}", memory::measure(&LARGEST)),
+        ["load"] => println!("{}", load::measure()),
+        // What `load` starts: an endpoint in a process of its own.
+        ["load", "--serve"] => load::serve(None),
+        ["load", "--serve", web_config] => load::serve(Some(web_config)),
         // What `memory` starts: one contestant in a process of its own.
         ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
             eprintln!(
-                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | compression | memory"
+                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | compression | memory | load"
             );
             return ExitCode::from(2);
         }

@@ -34,6 +34,8 @@ impl Workload {
 
 pub(crate) const HEADLINE: Workload = Workload::new("10 k attribute sets of 3, short values", 1_000, 3, 0, 21);
 pub(crate) const LARGEST: Workload = Workload::new("100 k attribute sets of 3, short values", 10_000, 3, 0, 7);
+/// As many series as Prometheus counts them, a line each, as a large service has: 10,000.
+pub(crate) const LOAD: Workload = Workload::new("10 k lines", 111, 3, 0, 0);
 pub(crate) const WORKLOADS: [Workload; 6] = [
     HEADLINE,
     Workload::new("1 k attribute sets of 3, short values", 100, 3, 0, 51),

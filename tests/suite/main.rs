@@ -6,7 +6,7 @@
 
 mod cardinality;
 mod case;
-#[cfg(feature = "otlp")]
+#[cfg(any(feature = "otlp", feature = "web-config"))]
 #[path = "../stack/otlp/certificates.rs"]
 mod certificates;
 mod components;
@@ -22,6 +22,9 @@ mod exposition;
 mod formats;
 mod gather;
 mod guard;
+#[cfg(feature = "web-config")]
+mod h2_floods;
+mod hostile;
 mod instruments;
 #[cfg(feature = "otlp")]
 mod otlp;
