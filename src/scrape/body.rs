@@ -16,7 +16,7 @@ use crate::exposition::CHUNK;
 use crate::self_metrics::Scrape;
 
 use super::compression::Coding;
-use super::gather::Place;
+use super::gather::{Place, Turn};
 
 /// Chunks that wait for the scraper. Whoever makes them waits when there are so many.
 const MAX_READY: usize = 8;
@@ -157,7 +157,7 @@ impl Buffers {
 /// A pipe for the chunks of one page.
 pub(super) fn pipe(buffers: &Buffers) -> (PageWriter, Chunks) {
     let pipe = Arc::new(Pipe { state: Mutex::default(), changed: Condvar::new(), buffers: buffers.clone() });
-    (PageWriter { pipe: Arc::clone(&pipe), held: Vec::new() }, Chunks { pipe })
+    (PageWriter { pipe: Arc::clone(&pipe), held: Vec::new(), turn: None }, Chunks { pipe })
 }
 
 struct Pipe {
@@ -250,6 +250,8 @@ pub(super) struct PageWriter {
     /// The last chunk so far: it leaves when another comes, or with the end, so that a page of one chunk is known to be
     /// whole when its first byte is.
     held: Vec<u8>,
+    /// What it takes to encode, while there is something to encode.
+    turn: Option<Turn>,
 }
 
 impl PageWriter {
@@ -262,10 +264,11 @@ impl PageWriter {
         if self.held.is_empty() {
             self.held = self.pipe.buffers.take();
         } else {
-            let behind = |state: &mut State| state.ready.len() >= MAX_READY && state.is_wanted();
-            let state = self.pipe.changed.wait_timeout_while(self.pipe.state(), STALLED, behind);
-            let (mut state, waited) = state.unwrap_or_else(PoisonError::into_inner);
-            if waited.timed_out() || !state.is_wanted() {
+            if !self.wait_for_reader() {
+                return false;
+            }
+            let mut state = self.pipe.state();
+            if !state.is_wanted() {
                 return false;
             }
             state.has_begun = true;
@@ -276,6 +279,27 @@ impl PageWriter {
         }
         mem::swap(&mut self.held, buffer);
         true
+    }
+
+    /// Waits while the reader is behind; says whether it was there again in time.
+    fn wait_for_reader(&mut self) -> bool {
+        let is_behind = |state: &mut State| state.ready.len() >= MAX_READY && state.is_wanted();
+        if !is_behind(&mut self.pipe.state()) {
+            return true;
+        }
+        let wait = || {
+            let waited = self.pipe.changed.wait_timeout_while(self.pipe.state(), STALLED, is_behind);
+            !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        };
+        let Some(turn) = self.turn.take() else { return wait() };
+        let (turn, is_there) = turn.pause(wait);
+        self.turn = Some(turn);
+        is_there
+    }
+
+    /// The page is encoded from now on.
+    pub(super) fn begin(&mut self, turn: Turn) {
+        self.turn = Some(turn);
     }
 
     /// Keeps a place for the page until it ends.

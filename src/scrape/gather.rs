@@ -4,11 +4,13 @@
 //! done, a page that has ended, a scraper that has left. So every request is answered in time, whatever the thread that
 //! collects is doing.
 
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{io, mem, thread};
 
 use opentelemetry_sdk::metrics::ManualReader;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -162,6 +164,53 @@ impl Drop for Place {
     }
 }
 
+/// Who encodes. There are as many turns as the machine can make use of: more threads at once would only hold more memory.
+struct Turns {
+    free: Mutex<usize>,
+    freed: Condvar,
+    events: mpsc::Sender<Event>,
+}
+
+impl Turns {
+    fn new(events: mpsc::Sender<Event>) -> Arc<Self> {
+        let turns = thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(2, 8);
+        Arc::new(Self { free: Mutex::new(turns), freed: Condvar::new(), events })
+    }
+
+    fn free(&self) -> MutexGuard<'_, usize> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Turn> {
+        let mut free = self.free();
+        *free = free.checked_sub(1)?;
+        Some(Turn(Arc::clone(self)))
+    }
+}
+
+/// While it lives, its page is encoded.
+pub(super) struct Turn(Arc<Turns>);
+
+impl Turn {
+    /// Lets others have it until `wait` has returned: a scraper that does not read holds up nobody else.
+    pub(super) fn pause<T>(self, wait: impl FnOnce() -> T) -> (Self, T) {
+        let turns = Arc::clone(&self.0);
+        drop(self);
+        let waited = wait();
+        let free = turns.freed.wait_while(turns.free(), |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        (Self(turns), waited)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.free() += 1;
+        self.0.freed.notify_one();
+        let _ = self.0.events.send(Event::Changed);
+    }
+}
+
 /// Asks for pages. Clones ask the same threads.
 #[derive(Clone)]
 pub(crate) struct Gatherer {
@@ -203,8 +252,10 @@ impl Gatherer {
             max_scrapes,
             exporter: Arc::new(exporter),
             buffers: buffers.clone(),
+            turns: Turns::new(events.clone()),
             waiting: Vec::new(),
             collecting: None,
+            collected: VecDeque::new(),
             under_way: Vec::new(),
             collections: Vec::new(),
             is_shut_down: false,
@@ -315,6 +366,9 @@ struct Coordinator {
     /// Who waits for the next collection: it begins after each of them has asked.
     waiting: Vec<Waiting>,
     collecting: Option<Collecting>,
+    /// Pages to be encoded when it is their turn.
+    collected: VecDeque<(Waiting, Arc<Collected>)>,
+    turns: Arc<Turns>,
     /// From the oldest to the newest.
     under_way: Vec<UnderWay>,
     /// Those that pages hold.
@@ -342,6 +396,7 @@ impl Coordinator {
             now = Instant::now();
             self.keep_deadlines(now);
             self.forget(now);
+            self.encode();
             self.begin(now);
         }
     }
@@ -395,24 +450,31 @@ impl Coordinator {
         match collected {
             Ok(collected) => {
                 self.collections.push(Arc::downgrade(&collected));
-                waiting.for_each(|waiting| self.send(waiting, Arc::clone(&collected)));
+                for waiting in waiting {
+                    let (page, timeout, asked) = (waiting.writer.page(), waiting.request.timeout, waiting.asked);
+                    self.under_way.push(UnderWay { page, timeout, asked, collection: Arc::downgrade(&collected) });
+                    self.collected.push_back((waiting, Arc::clone(&collected)));
+                }
             }
             Err(error) => waiting.for_each(|waiting| waiting.fail(error.clone())),
         }
     }
 
-    /// Makes a page on a thread of its own: a scraper that reads slowly holds up nobody else.
-    fn send(&mut self, waiting: Waiting, collected: Arc<Collected>) {
-        let Waiting { request, writer, asked } = waiting;
-        let (page, timeout, collection) = (writer.page(), request.timeout, Arc::downgrade(&collected));
-        self.under_way.push(UnderWay { page, timeout, asked, collection });
-        let (exporter, buffers) = (Arc::clone(&self.exporter), self.buffers.clone());
-        let spawned = runtime::spawn("barograph-encode", move || {
-            // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
-            let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
-        });
-        if let Err(error) = spawned {
-            tracing::error!(%error, "a page of metrics could not be made: it needs a thread");
+    /// Makes pages, each on a thread of its own, as many at once as there are turns.
+    fn encode(&mut self) {
+        self.collected.retain(|(waiting, _)| waiting.is_wanted());
+        while !self.collected.is_empty() {
+            let Some(turn) = self.turns.take() else { return };
+            let Some((Waiting { request, mut writer, .. }, collected)) = self.collected.pop_front() else { return };
+            writer.begin(turn);
+            let (exporter, buffers) = (Arc::clone(&self.exporter), self.buffers.clone());
+            let spawned = runtime::spawn("barograph-encode", move || {
+                // A panic here is a bug of ours. The writer is dropped by it, and says that the page is broken.
+                let _ = catch_unwind(AssertUnwindSafe(|| encode(&request, collected, &exporter, writer, &buffers)));
+            });
+            if let Err(error) = spawned {
+                tracing::error!(%error, "a page of metrics could not be made: it needs a thread");
+            }
         }
     }
 
@@ -533,9 +595,7 @@ mod tests {
     use crate::Telemetry;
     use opentelemetry::KeyValue;
     use std::pin::Pin;
-    use std::sync::Condvar;
     use std::task::{Context, Poll, Waker};
-    use std::thread;
 
     const LONG: Duration = Duration::from_secs(60);
 
