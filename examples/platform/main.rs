@@ -211,7 +211,8 @@ fn introduce(console: &Console, project: &Project, addresses: &Addresses, teleme
         }
     }
     for socket in args.addresses().iter().filter_map(|address| address.strip_prefix("unix:")) {
-        console.line(format_args!("curl --unix-socket {socket} http://localhost/metrics"));
+        let scheme = if telemetry.local_urls().any(|url| url.starts_with("https:")) { "https" } else { "http" };
+        console.line(format_args!("curl --unix-socket {socket} {scheme}://localhost/metrics"));
     }
     let configuration = telemetry.configuration();
     configuration.warnings.iter().for_each(|warning| console.line(format_args!("warning: {warning}")));

@@ -208,11 +208,13 @@ impl Table {
 pub(super) struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,
+    /// One that was looked at before it is read.
+    first: Option<u8>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+        Self { stream, connection, first: None }
     }
 
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
@@ -227,12 +229,27 @@ impl<S> Watched<S> {
     }
 }
 
+#[cfg(feature = "web-config")]
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Whether the peer begins with a handshake; it is looked at and not taken.
+    pub(super) async fn begins_tls(&mut self) -> io::Result<bool> {
+        const HANDSHAKE: u8 = 22;
+        let first = tokio::io::AsyncReadExt::read_u8(self).await?;
+        self.first = Some(first);
+        Ok(first == HANDSHAKE)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(first) = self.first.take() {
+            buffer.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {

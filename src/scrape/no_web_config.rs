@@ -1,7 +1,6 @@
 //! What stands for web configuration files in a program without the feature: there are none.
 
 use std::convert::Infallible;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,7 +64,7 @@ impl Current {
 pub(super) struct Acceptor(Infallible);
 
 impl Acceptor {
-    pub(super) async fn accept<S>(self, _: S) -> io::Result<S> {
+    pub(super) fn none<T>(self) -> T {
         match self.0 {}
     }
 }

@@ -310,13 +310,7 @@ impl Door {
                 };
                 match config.current().await.tls() {
                     None => door.http1(stream, &place, watcher, is_loopback).await,
-                    Some(acceptor) => match acceptor.accept(stream).await {
-                        Ok(stream) => door.http(stream, &place, watcher).await,
-                        Err(error) => {
-                            tracing::debug!(%error, "a TLS handshake with the scrape endpoint failed");
-                            return Some(Refused::Handshake);
-                        }
-                    },
+                    Some(acceptor) => return door.tls(acceptor, stream, &place, watcher).await,
                 }
                 None
             } => ended,
@@ -325,6 +319,55 @@ impl Door {
         if let Some(refused) = ended {
             self.offer.metrics.refused(refused);
         }
+    }
+
+    #[cfg(feature = "web-config")]
+    async fn tls<S>(
+        self: Arc<Self>,
+        acceptor: tokio_rustls::TlsAcceptor,
+        mut stream: Watched<S>,
+        place: &Place,
+        watcher: Watcher,
+    ) -> Option<Refused>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        match stream.begins_tls().await {
+            Ok(true) => {}
+            // Gone again without a word.
+            Err(_) => return None,
+            Ok(false) => {
+                const ANSWER: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 42\r\nConnection: close\r\n\r\nthis endpoint speaks TLS: ask it by https\n";
+                // What was not read would have the answer thrown away with the connection.
+                let _ = stream.read(&mut [0; MIN_HEAD_BYTES]).await;
+                let _ = stream.write_all(ANSWER.as_bytes()).await;
+                let _ = stream.shutdown().await;
+                return Some(Refused::Handshake);
+            }
+        }
+        match acceptor.accept(stream).await {
+            Ok(stream) => {
+                self.http(stream, place, watcher).await;
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake with the scrape endpoint failed");
+                Some(Refused::Handshake)
+            }
+        }
+    }
+
+    #[cfg(not(feature = "web-config"))]
+    async fn tls<S>(
+        self: Arc<Self>,
+        acceptor: super::web_config::Acceptor,
+        _: S,
+        _: &Place,
+        _: Watcher,
+    ) -> Option<Refused> {
+        acceptor.none()
     }
 
     /// Over TLS both have agreed on what is spoken.
@@ -355,14 +398,6 @@ impl Door {
         let answer = self.answerer(place, false);
         // A scraper that goes away mid-answer is its own business.
         let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await;
-    }
-
-    #[cfg(not(feature = "web-config"))]
-    async fn http<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        self.http1(stream, place, watcher, false).await;
     }
 
     async fn http1<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher, is_loopback: bool)
