@@ -5,8 +5,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use barograph::Telemetry;
+use barograph::opentelemetry::KeyValue;
 
-use crate::support::{DEADLINE, builder, get};
+use crate::support::{DEADLINE, builder, find, get, wait_until};
 
 /// What a client sends next on its connection. The connection ends after the answer.
 const NEXT: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -447,4 +448,36 @@ fn many_requests_at_once_are_answered_one_by_one() {
     let endpoint = Endpoint::start();
     let said = endpoint.say(head("").repeat(500));
     assert_eq!(said.statuses, [200; 501]);
+}
+
+#[test]
+fn a_scraper_that_leaves_in_the_middle_of_its_page_leaves_nothing_behind() {
+    let telemetry = Telemetry::builder("leaving").with_address("127.0.0.1:0").start().unwrap();
+    let address = telemetry.local_addr().unwrap();
+    let counter = telemetry.meter("m").u64_counter("large").build();
+    for n in 0..1_500 {
+        counter.add(1, &[KeyValue::new("n", n), KeyValue::new("text", "x".repeat(8_000))]);
+    }
+    let encoding = || {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("barograph-encod")).count()
+    };
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut begin = [0; 100_000];
+        stream.read_exact(&mut begin).unwrap();
+        assert!(begin.starts_with(b"HTTP/1.1 200 "));
+    }
+    let in_flight = || find(&telemetry.scrape().unwrap(), "barograph_scrape_in_flight").unwrap();
+    wait_until("no scrape is in flight", || in_flight() == 0.0);
+    if cfg!(target_os = "linux") {
+        // Other tests of this process scrape too, and none of them for ever.
+        wait_until("no page is encoded for nobody", || encoding() == 0);
+    }
+    let cancelled = "otel_sdk_exporter_operation_duration_seconds_count{error_type=\"cancelled\"";
+    let page = telemetry.scrape().unwrap();
+    let line = page.lines().find(|line| line.starts_with(cancelled)).unwrap_or_else(|| panic!("{page}"));
+    assert!(line.ends_with(" 20"), "{line}");
 }
