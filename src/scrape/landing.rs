@@ -31,7 +31,7 @@ pub(super) fn page(service: &str, metrics_path: &str, debug_path: Option<&str>, 
          <li><a href=\"{metrics_link}\">{metrics_path}</a> for Prometheus</li>\n\
          {debug}\
          <li><a href=\"livez\">/livez</a> the process answers</li>\n\
-         <li><a href=\"readyz\">/readyz</a> the metrics can be scraped</li>\n\
+         <li><a href=\"readyz\">/readyz</a> the program is ready, or what it waits for</li>\n\
          </ul>\n\
          {problems}\n\
          </body>\n\
