@@ -63,11 +63,20 @@ impl fmt::Display for StartError {
                 )
             }
             Self::Bind { address, source } => {
-                write!(f, "failed to bind the scrape endpoint to {address}: {}", reason(source))
+                write!(f, "failed to bind the scrape endpoint to {address}: {}", reason(source))?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse if address.starts_with("unix:") => {
+                        f.write_str(", expected a path at which nothing is, or a socket that nobody serves")
+                    }
+                    io::ErrorKind::AddrInUse => {
+                        f.write_str(" by another program, expected another port, or port 0 for any that is free")
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::Path { path } => write!(
                 f,
-                "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /livez, /readyz"
+                "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /livez, /readyz, /debug/metrics"
             ),
             Self::Config(error) => error.fmt(f),
             Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", reason(source)),

@@ -45,8 +45,10 @@ attribute! {
         Credentials = "credentials",
         Exhausted = "exhausted",
         Handshake = "handshake",
+        Head = "head",
         HeadTimeout = "head_timeout",
         Host = "host",
+        Malformed = "malformed",
         RateLimit = "rate_limit",
         WriteTimeout = "write_timeout",
     }

@@ -59,7 +59,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use barograph::{StartError, Telemetry};
+use barograph::Telemetry;
 use barograph_instrumentation_api_clients::ApiClientMetrics;
 use barograph_instrumentation_async_bridge::AsyncBridge;
 use barograph_instrumentation_audit_agent::AuditAgentMetrics;
@@ -93,13 +93,7 @@ fn main() -> ExitCode {
         // The report has said what differs.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            let hint = match error.downcast_ref() {
-                Some(StartError::Bind { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
-                    " (--port 0 lets the system choose one)"
-                }
-                _ => "",
-            };
-            let _ = writeln!(io::stderr(), "platform: {error}{hint}");
+            let _ = writeln!(io::stderr(), "platform: {error}");
             if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

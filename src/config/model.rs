@@ -465,7 +465,7 @@ pub struct PrometheusMetricExporter {
 pub enum Listener {
     /// A port of a name or an address.
     Tcp {
-        /// The name or address. Of a name that stands for several addresses the first that can be bound, IPv4 first.
+        /// The name or address. Of a name that stands for several addresses the first that the machine has, IPv4 first.
         host: String,
         /// The port; 0 lets the system choose.
         port: u16,
@@ -527,7 +527,8 @@ impl FromStr for Listener {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointLimits {
-    /// Connections open at once. Where there are more, the one gives way that has been without a request for longest.
+    /// Connections open at once; at least 1. Where there are more, one gives way that has not asked for anything yet; where
+    /// all have, one that has been idle or was refused; then one whose scrape has taken longer than `scrape_timeout`.
     /// Defaults to 256: a Prometheus holds one; the rest is room for people, for more of them, and for strangers, in a
     /// quarter of the descriptors that a process usually has.
     pub max_connections: usize,
@@ -551,7 +552,7 @@ pub struct EndpointLimits {
     pub write_timeout: Duration,
     /// The time for a whole answer. Defaults to 120 s: a page of 10 MB over a line of 1 Mbit/s.
     pub answer_timeout: Duration,
-    /// The time for a scrape whose scraper names none. Defaults to 9.5 s: Prometheus gives up after 10 s.
+    /// The time for a scrape whose scraper names none, a year at most. Defaults to 9.5 s: Prometheus gives up after 10 s.
     pub scrape_timeout: Duration,
     /// What is left of the time that the scraper names (`X-Prometheus-Scrape-Timeout-Seconds`) for the answer to travel, at
     /// most half of it. Defaults to 0.5 s, as in Prometheus' blackbox exporter.

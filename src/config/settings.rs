@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::model::{
-    Compression, ExemplarFilter, HistogramAggregation, IncludeExclude, MASKED, MeterProvider, MetricReader,
-    OtlpHttpEncoding, OtlpMetricExporter, Preferences, PrometheusMetricExporter, PushMetricExporter, ResourceDetector,
-    TemporalityPreference, without_password,
+    Compression, EndpointLimits, ExemplarFilter, HistogramAggregation, IncludeExclude, MASKED, MeterProvider,
+    MetricReader, OtlpHttpEncoding, OtlpMetricExporter, Preferences, PrometheusMetricExporter, PushMetricExporter,
+    RateLimit, ResourceDetector, TemporalityPreference, without_password,
 };
 use super::{CardinalityLimits, Configuration};
 use crate::error::Origin;
@@ -189,12 +189,55 @@ impl List<'_> {
         if let Some(file) = &exporter.web_config_file {
             self.add(&format!("{path}.web_config_file"), file.display());
         }
+        if exporter.debug_page {
+            self.add(&format!("{path}.debug_page"), true);
+        }
+        self.endpoint_limits(&format!("{path}.limits"), &exporter.limits);
+        if !exporter.linger.is_zero() {
+            self.add(&format!("{path}.linger"), milliseconds(Some(exporter.linger)));
+        }
         self.add(&format!("{path}.scope_info_enabled"), exporter.scope_info_enabled);
         self.add(&format!("{path}.target_info_enabled/development"), exporter.target_info_enabled);
         if let Some(labels) = &exporter.resource_constant_labels {
             self.include_exclude(&format!("{path}.resource_constant_labels"), labels);
         }
         self.add(&format!("{path}.translation_strategy"), exporter.translation_strategy.as_str());
+    }
+
+    /// Those that are not as they are where nobody says anything.
+    fn endpoint_limits(&mut self, path: &str, limits: &EndpointLimits) {
+        let usual = EndpointLimits::default();
+        let count = |count: usize| count.to_string();
+        let bytes = |count: u64| format!("{count} bytes");
+        let time = |time| milliseconds(Some(time));
+        let EndpointLimits { rate_limit, allowed_hosts, .. } = limits;
+        let rate_limit = rate_limit
+            .map(|RateLimit { interval, burst }| format!("{burst} at once, then one every {}", time(interval)));
+        let shown = |limits: &EndpointLimits| {
+            [
+                ("max_connections", count(limits.max_connections)),
+                ("max_scrapes", count(limits.max_scrapes)),
+                ("max_head_bytes", bytes(limits.max_head_bytes as u64)),
+                ("max_body_bytes", bytes(limits.max_body_bytes)),
+                ("head_timeout", time(limits.head_timeout)),
+                ("idle_timeout", time(limits.idle_timeout)),
+                ("write_timeout", time(limits.write_timeout)),
+                ("answer_timeout", time(limits.answer_timeout)),
+                ("scrape_timeout", time(limits.scrape_timeout)),
+                ("scrape_timeout_offset", time(limits.scrape_timeout_offset)),
+            ]
+        };
+        for (limit, usual) in shown(limits).into_iter().zip(shown(&usual)) {
+            if limit != usual {
+                self.add(&format!("{path}.{}", limit.0), limit.1);
+            }
+        }
+        if let Some(rate_limit) = rate_limit {
+            self.add(&format!("{path}.rate_limit"), rate_limit);
+        }
+        if !allowed_hosts.is_empty() {
+            self.add(&format!("{path}.allowed_hosts"), allowed_hosts.join(", "));
+        }
     }
 
     fn include_exclude(&mut self, path: &str, names: &IncludeExclude) {

@@ -446,7 +446,8 @@ impl TelemetryBuilder {
         let linger = pulls.iter().map(|(_, pull)| pull.reader.exporter.linger).max().unwrap_or_default();
         let endpoint = |exporter: &PrometheusMetricExporter, gatherer, debug| {
             let EndpointLimits { scrape_timeout: default, scrape_timeout_offset: offset, .. } = exporter.limits;
-            let (path, timeouts) = (exporter.path.clone(), ScrapeTimeouts { default, offset });
+            let timeouts = ScrapeTimeouts { default: default.min(LONGEST), offset };
+            let path = exporter.path.clone();
             let (service_name, provider) = (service_name.clone(), provider.clone());
             let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&scrape_metrics));
             ScrapeService::new(Endpoint { service_name, path, gatherer, timeouts, provider, debug, readiness, metrics })
@@ -499,7 +500,7 @@ impl TelemetryBuilder {
 }
 
 /// The times between two exports that make sense of those that can be written: without a pause there would be nothing
-/// but exports, and a year can be added to a point in time.
+/// but exports, and a year can be added to a point in time. The latter goes for the time of a scrape too.
 const SHORTEST: Duration = Duration::from_micros(1);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -700,7 +701,7 @@ fn hosts(host: &str, listeners: &[Listener]) -> Vec<String> {
 fn is_path(path: &str) -> bool {
     path.starts_with('/')
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
-        && !matches!(path, "/" | "/livez" | "/readyz")
+        && !matches!(path, "/" | "/livez" | "/readyz" | "/debug/metrics")
 }
 
 /// A reader that the SDK owns and that we collect from.

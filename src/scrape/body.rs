@@ -66,7 +66,11 @@ impl ScrapeBody {
     }
 
     /// Has it counted as this scrape's.
-    pub(super) fn counted(mut self, scrape: Scrape) -> Self {
+    pub(super) fn counted(mut self, mut scrape: Scrape) -> Self {
+        if self.is_end_stream() {
+            // Nobody asks an empty page for its chunks.
+            scrape.ended(None);
+        }
         self.scrape = Some(scrape);
         self
     }

@@ -29,8 +29,10 @@ pub(super) struct Connection {
 struct State {
     doing: Doing,
     since: Instant,
-    /// Answers whose last byte has not been written yet. HTTP/2 has several at once.
-    answers: usize,
+    /// When the answers began whose last byte has not been written yet, in this order. HTTP/2 has several at once.
+    answers: Vec<Instant>,
+    /// How many of them refuse something.
+    refused: usize,
     /// Since when the peer has taken nothing of what there is for it.
     stalled: Option<Instant>,
     /// Whether what is read between two requests can be something else than the next one.
@@ -47,7 +49,14 @@ enum Doing {
 
 impl Connection {
     fn new() -> Self {
-        let state = State { doing: Doing::Asking, since: Instant::now(), answers: 0, stalled: None, is_http2: false };
+        let state = State {
+            doing: Doing::Asking,
+            since: Instant::now(),
+            answers: Vec::new(),
+            refused: 0,
+            stalled: None,
+            is_http2: false,
+        };
         Self { state: Mutex::new(state), gives_way: Notify::new() }
     }
 
@@ -63,11 +72,10 @@ impl Connection {
     /// An answer begins, and ends when what this returns is dropped.
     pub(super) fn answer(self: &Arc<Self>) -> Answering {
         let mut state = self.state();
-        state.answers += 1;
-        if state.answers == 1 {
-            (state.doing, state.since) = (Doing::Answering, Instant::now());
-        }
-        Answering(Arc::clone(self))
+        let begun = Instant::now();
+        state.answers.push(begun);
+        state.answers_have_changed();
+        Answering { connection: Arc::clone(self), begun, is_refused: false }
     }
 
     /// Ready when the connection has taken longer than it may for what it is doing, or has to give way. To be polled after
@@ -93,6 +101,14 @@ impl Connection {
 }
 
 impl State {
+    /// Of several answers the oldest is what the time is kept of.
+    fn answers_have_changed(&mut self) {
+        (self.doing, self.since) = match self.answers.first() {
+            Some(oldest) => (Doing::Answering, *oldest),
+            None => (Doing::Idle, Instant::now()),
+        };
+    }
+
     /// When what is going on has taken too long, and what is to be said of it: an end of idleness is nothing to tell.
     fn deadline(&self, limits: &EndpointLimits) -> (Instant, Option<Refused>) {
         let (allowed, refused) = match self.doing {
@@ -115,15 +131,28 @@ fn after(begin: Instant, duration: Duration) -> Instant {
 
 /// An answer under way.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Connection>);
+pub(super) struct Answering {
+    connection: Arc<Connection>,
+    begun: Instant,
+    is_refused: bool,
+}
+
+impl Answering {
+    /// It only says why there is none. Whoever does not read that keeps no place by it.
+    pub(super) fn is_refused(&mut self) {
+        self.is_refused = true;
+        self.connection.state().refused += 1;
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.answers -= 1;
-        if state.answers == 0 {
-            (state.doing, state.since) = (Doing::Idle, Instant::now());
+        let mut state = self.connection.state();
+        state.refused -= usize::from(self.is_refused);
+        if let Some(index) = state.answers.iter().position(|begun| *begun == self.begun) {
+            state.answers.remove(index);
         }
+        state.answers_have_changed();
     }
 }
 
@@ -180,15 +209,16 @@ impl Connections {
 }
 
 impl Table {
-    /// Who still has to say what it wants gives way first; where there is nobody, who wants nothing; and then who has been
-    /// reading for longer than any Prometheus would. Of each the one that has been at it for longest.
+    /// Who still has to say what it wants gives way first; where there is nobody, who wants nothing, or nothing that it can
+    /// have; and then who has been reading for longer than any Prometheus would. Of each the one that has been at it for
+    /// longest.
     fn make_room(&mut self, limits: &EndpointLimits) -> bool {
         let first = self.open.iter().map(|(number, connection)| {
             let state = connection.state();
             let (rank, settled) = match state.doing {
                 Doing::Asking => (0, SETTLING),
-                Doing::Idle => (1, Duration::ZERO),
-                Doing::Answering => (2, limits.scrape_timeout),
+                Doing::Answering if state.refused < state.answers.len() => (2, limits.scrape_timeout),
+                Doing::Answering | Doing::Idle => (1, Duration::ZERO),
             };
             (rank, state.since, *number, settled)
         });
@@ -289,5 +319,107 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(context);
         self.note(closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(count: usize) -> (Connections, Vec<Arc<Connection>>) {
+        let open: Vec<_> = (0..count).map(|_| Arc::new(Connection::new())).collect();
+        let table = Table { open: (0..).zip(open.iter().cloned()).collect(), next: count as u64 };
+        (Connections(Mutex::new(table)), open)
+    }
+
+    fn is(connection: &Connection, doing: Doing, since: Instant) {
+        let state = connection.state();
+        assert_eq!((state.doing, state.since), (doing, since));
+    }
+
+    /// Has it done what it does for so long already.
+    fn age(connection: &Connection, by: Duration) {
+        let mut state = connection.state();
+        state.since = state.since.checked_sub(by).unwrap();
+    }
+
+    #[test]
+    fn of_several_answers_the_oldest_has_its_time_and_then_the_next() {
+        let connection = Arc::new(Connection::new());
+        let (first, second) = (connection.answer(), connection.answer());
+        let (begun, next) = (first.begun, second.begun);
+        is(&connection, Doing::Answering, begun);
+        let third = connection.answer();
+        is(&connection, Doing::Answering, begun);
+        drop(first);
+        is(&connection, Doing::Answering, next);
+        drop((second, third));
+        assert_eq!(connection.state().doing, Doing::Idle);
+    }
+
+    #[test]
+    fn who_has_not_asked_gives_way_before_who_was_answered_and_that_before_who_is() {
+        let limits = EndpointLimits::default();
+        let (connections, open) = connections(4);
+        let [_asking, idle, refused, answered] = open.as_slice() else { unreachable!() };
+        drop(idle.answer());
+        let mut refusals = [refused.answer(), refused.answer()];
+        let _answer = answered.answer();
+        let left = || {
+            let mut left: Vec<_> = connections.table().open.keys().copied().collect();
+            left.sort_unstable();
+            left
+        };
+
+        assert!(!connections.make_room(&limits), "the first may just be about to ask");
+        age(&open[0], SETTLING);
+        assert!(connections.make_room(&limits));
+        assert_eq!(left(), [1, 2, 3]);
+        assert!(connections.make_room(&limits));
+        assert_eq!(left(), [2, 3]);
+        assert!(!connections.make_room(&limits), "both are answered");
+        refusals[0].is_refused();
+        assert!(!connections.make_room(&limits), "one of the two may be an answer yet");
+        refusals[1].is_refused();
+        assert!(connections.make_room(&limits));
+        assert_eq!(left(), [3]);
+        age(&open[3], limits.scrape_timeout);
+        assert!(connections.make_room(&limits));
+        assert!(left().is_empty() && !connections.make_room(&limits));
+
+        drop(refusals);
+        let next = refused.answer();
+        assert!(refused.state().refused == 0 && !next.is_refused);
+    }
+
+    #[test]
+    fn who_takes_some_of_its_answer_has_the_whole_time_for_the_next() {
+        let watched = Watched::new((), Arc::new(Connection::new()));
+        let _ = watched.note(Poll::<()>::Pending);
+        let stalled = watched.connection.state().stalled;
+        assert!(stalled.is_some());
+        let _ = watched.note(Poll::<()>::Pending);
+        assert_eq!(watched.connection.state().stalled, stalled);
+        let _ = watched.note(Poll::Ready(()));
+        assert_eq!(watched.connection.state().stalled, None);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_named_and_idleness_is_not() {
+        let limits = EndpointLimits::default();
+        let connection = Arc::new(Connection::new());
+        let what = |connection: &Connection| {
+            let state = connection.state();
+            let (deadline, refused) = state.deadline(&limits);
+            (deadline - state.stalled.unwrap_or(state.since), refused)
+        };
+        assert_eq!(what(&connection), (limits.head_timeout, Some(Refused::HeadTimeout)));
+        let answer = connection.answer();
+        assert_eq!(what(&connection), (limits.answer_timeout, Some(Refused::AnswerTimeout)));
+        connection.state().stalled = Some(Instant::now());
+        assert_eq!(what(&connection), (limits.write_timeout, Some(Refused::WriteTimeout)));
+        connection.state().stalled = None;
+        drop(answer);
+        assert_eq!(what(&connection), (limits.idle_timeout, None));
     }
 }

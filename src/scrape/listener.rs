@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::Listener;
 use crate::error::StartError;
 
-/// Connections that the system keeps until they are accepted: as many as may be open, for when all of them come at once.
+/// Connections that the system keeps until they are accepted: more than may be open, for when there is no room for a while.
 const BACKLOG: i32 = 1024;
 
 /// A socket that listens.
@@ -69,21 +69,33 @@ pub(crate) fn bind(listeners: &[Listener]) -> Result<Vec<Bound>, StartError> {
     Ok(bound)
 }
 
-/// Binds the first of the addresses that the host stands for and that can be bound.
+/// Binds the first of the addresses that the host stands for and that this machine has.
 fn tcp(host: &str, port: u16) -> Result<TcpListener, StartError> {
     let unresolved = |source| StartError::Address { address: format!("{host}:{port}"), source };
     let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(unresolved)?.collect();
     // A name for both families: what people type into curl and into scrape configurations is the older one.
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    let mut last = unresolved(io::Error::from(io::ErrorKind::NotFound));
+    listen_at_first(&addresses).unwrap_or_else(|| Err(unresolved(io::Error::from(io::ErrorKind::NotFound))))
+}
+
+/// Nothing where there are no addresses.
+fn listen_at_first(addresses: &[SocketAddr]) -> Option<Result<TcpListener, StartError>> {
+    let mut last = None;
     // `[::]` alone is for both families, as it is for most servers. A name's addresses are each for their own.
     for address in addresses {
-        match listen(address) {
-            Ok(listener) => return Ok(listener),
-            Err(source) => last = StartError::Bind { address: address.to_string(), source },
+        match listen(*address) {
+            Ok(listener) => return Some(Ok(listener)),
+            Err(source) => {
+                let is_taken = source.kind() == io::ErrorKind::AddrInUse;
+                last = Some(Err(StartError::Bind { address: address.to_string(), source }));
+                // At the next address some clients would find it, and others the program that is at this one.
+                if is_taken {
+                    break;
+                }
+            }
         }
     }
-    Err(last)
+    last
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -166,7 +178,7 @@ fn systemd() -> Result<Vec<Bound>, StartError> {
         bound.extend(socket);
     }
     if bound.is_empty() {
-        const NONE: &str = "no socket was handed over (LISTEN_FDS): start the socket unit, or name an address";
+        const NONE: &str = "no socket was handed over (LISTEN_FDS), or another endpoint has them: start the socket unit, or name an address";
         return Err(failed(io::Error::other(NONE)));
     }
     Ok(bound)
@@ -176,4 +188,22 @@ fn systemd() -> Result<Vec<Bound>, StartError> {
 fn systemd() -> Result<Vec<Bound>, StartError> {
     let source = io::Error::new(io::ErrorKind::Unsupported, "this system has no systemd");
     Err(StartError::Bind { address: "systemd".to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_the_first_is_had_that_the_machine_has_and_none_if_that_is_taken() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap();
+        // For documentation: no machine has it.
+        let (foreign, free) = (SocketAddr::from(([192, 0, 2, 1], 0)), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = listen_at_first(&[foreign, free]).unwrap().unwrap();
+        assert!(listener.local_addr().unwrap().ip().is_loopback());
+        let error = listen_at_first(&[taken, free]).unwrap().unwrap_err().to_string();
+        assert!(error.contains(&taken.to_string()), "{error}");
+        assert!(listen_at_first(&[]).is_none());
+    }
 }

@@ -167,7 +167,7 @@ impl Offer {
     /// Whoever opens an endpoint to others without asking who they are should know what else there is.
     fn warn_of_strangers(&self, addresses: &[SocketAddr]) {
         let is_open = self.web_config.as_ref().is_none_or(|config| !config.authenticates());
-        if let Some(address) = addresses.iter().find(|address| is_open && !address.ip().is_loopback()) {
+        if let Some(address) = addresses.iter().find(|address| is_open && !address.ip().to_canonical().is_loopback()) {
             tracing::warn!(
                 "the scrape endpoint at {address} answers whoever reaches it: a web configuration file asks for a password, a token or a client certificate (`with_web_config`, feature `web-config`), `with_address` has it listen on loopback"
             );
@@ -200,7 +200,7 @@ impl Listening {
 
     /// Whether only programs of this machine can connect, a browser among them, which can be made to.
     fn is_loopback(&self) -> bool {
-        matches!(self, Self::Tcp(_, address) if address.ip().is_loopback())
+        matches!(self, Self::Tcp(_, address) if address.ip().to_canonical().is_loopback())
     }
 }
 
@@ -305,14 +305,12 @@ impl Door {
             biased;
             ended = async {
                 let Some(config) = &self.offer.web_config else {
-                    door.http1(stream, &place, watcher, is_loopback).await;
-                    return None;
+                    return door.http1(stream, &place, watcher, is_loopback).await;
                 };
                 match config.current().await.tls() {
                     None => door.http1(stream, &place, watcher, is_loopback).await,
-                    Some(acceptor) => return door.tls(acceptor, stream, &place, watcher).await,
+                    Some(acceptor) => door.tls(acceptor, stream, &place, watcher).await,
                 }
-                None
             } => ended,
             expired = place.connection.expiry(&self.offer.limits) => expired,
         };
@@ -348,10 +346,7 @@ impl Door {
             }
         }
         match acceptor.accept(stream).await {
-            Ok(stream) => {
-                self.http(stream, place, watcher).await;
-                None
-            }
+            Ok(stream) => self.http(stream, place, watcher).await,
             Err(error) => {
                 tracing::debug!(%error, "a TLS handshake with the scrape endpoint failed");
                 Some(Refused::Handshake)
@@ -377,7 +372,8 @@ impl Door {
         stream: tokio_rustls::server::TlsStream<Watched<S>>,
         place: &Place,
         watcher: Watcher,
-    ) where
+    ) -> Option<Refused>
+    where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -393,14 +389,15 @@ impl Door {
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_RESETS)
             .max_local_error_reset_streams(MAX_RESETS)
-            .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.max_head_bytes.max(MIN_HEAD_BYTES)).unwrap_or(u32::MAX))
             .max_send_buf_size(MAX_UNSENT);
         let answer = self.answerer(place, false);
         // A scraper that goes away mid-answer is its own business.
         let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await;
+        None
     }
 
-    async fn http1<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher, is_loopback: bool)
+    async fn http1<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher, is_loopback: bool) -> Option<Refused>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -408,7 +405,12 @@ impl Door {
         // Reads have a deadline of our own, which tells a head on its way from idleness.
         builder.header_read_timeout(None).max_buf_size(self.offer.limits.max_head_bytes.max(MIN_HEAD_BYTES));
         let answer = self.answerer(place, is_loopback);
-        let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await;
+        // hyper has answered 431 or 400.
+        match watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await {
+            Err(error) if error.is_parse_too_large() => Some(Refused::Head),
+            Err(error) if error.is_parse() => Some(Refused::Malformed),
+            Ok(()) | Err(_) => None,
+        }
     }
 
     /// What answers the requests of one connection.
@@ -419,16 +421,22 @@ impl Door {
     ) -> impl Fn(Request<Incoming>) -> BoxedAnswer + Send + Sync + 'static {
         let connection = Arc::clone(&place.connection);
         move |request| {
-            let (door, answering) = (Arc::clone(&self), connection.answer());
+            let (door, mut answering) = (Arc::clone(&self), connection.answer());
             Box::pin(async move {
-                let held = Arc::new((answering, Arc::clone(&door.answers).read_owned().await));
-                let answer = door.answer(request, is_loopback).await;
+                let unwritten = Arc::clone(&door.answers).read_owned().await;
+                let answer = door.answer(request, is_loopback, &mut answering).await;
+                let held = Arc::new((answering, unwritten));
                 Ok(answer.map(|body| Held { body, held }))
             })
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, is_loopback: bool) -> Response<ScrapeBody> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        is_loopback: bool,
+        answering: &mut Answering,
+    ) -> Response<ScrapeBody> {
         let current = match &self.offer.web_config {
             None => None,
             Some(config) => {
@@ -442,6 +450,7 @@ impl Door {
             Ok(()) => self.offer.service.respond(Asking::of(&request)).await,
             Err((refused, answer)) => {
                 self.offer.metrics.refused(refused);
+                answering.is_refused();
                 answer
             }
         };
@@ -512,18 +521,21 @@ impl Door {
     }
 
     fn is_allowed(&self, host: &str) -> bool {
-        let host = without_port(host).trim_end_matches('.');
-        let is_loopback = || {
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-        };
-        let is = |name: &str| host.eq_ignore_ascii_case(name);
+        let host = bare(host);
+        let is_loopback = || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        let is = |name: &str| host.eq_ignore_ascii_case(bare(name));
         let names = self.offer.limits.allowed_hosts.iter().chain(&self.offer.hosts);
         is("localhost")
             || host.len() > ".localhost".len() && host.to_ascii_lowercase().ends_with(".localhost")
             || is_loopback()
             || names.into_iter().any(|name| name == "*" || is(name))
     }
+}
+
+/// A host without what else can be written around it: a port, brackets, the dot at the end of a whole name.
+fn bare(host: &str) -> &str {
+    let host = without_port(host).trim_end_matches('.');
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// `host` of `host:port`; an IPv6 address keeps its brackets.

@@ -16,7 +16,9 @@ fn a_port_in_use_is_one_line_that_says_what_and_where() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = Telemetry::builder("suite").with_address(address).start().unwrap_err();
-    let expected = format!("failed to bind the scrape endpoint to {address}: address in use");
+    let expected = format!(
+        "failed to bind the scrape endpoint to {address}: address in use by another program, expected another port, or port 0 for any that is free"
+    );
     assert_eq!(error.to_string(), expected);
     // What a `main` prints that returns the error.
     assert_eq!(format!("{error:?}"), expected);
