@@ -42,7 +42,7 @@ pub(crate) use catalogue::{Catalogue, Instrument, Known, Scraped};
 use filter::{Filtered, FilteredObserver, Number};
 use governor::Governor;
 pub(crate) use governor::{MergedFamily, SeenStream, Snapshot, Watch};
-pub(crate) use round::{Callbacks, PATIENCE, Round, Watched, Work, is_in_round};
+pub(crate) use round::{Callbacks, PATIENCE, Round, Trouble, Watched, Work, is_in_round};
 
 /// Hands out guarded meters. Clones share everything; an argument for everything that takes a `&dyn MeterProvider`.
 #[derive(Clone, Debug)]
@@ -295,6 +295,7 @@ macro_rules! observable {
     ($method:ident, $handle:ident<$number:ty>, $kind:ident) => {
         fn $method(&self, builder: AsyncInstrumentBuilder<'_, $handle<$number>, $number>) -> $handle<$number> {
             const IS_SUM: bool = !matches!(Kind::$kind, Kind::ObservableGauge);
+            const IS_COUNTER: bool = matches!(Kind::$kind, Kind::ObservableCounter);
             let instrument = self.instrument(
                 Kind::$kind,
                 stringify!($number),
@@ -313,10 +314,12 @@ macro_rules! observable {
                     inner.description = builder.description.clone();
                     let observable = Arc::clone(&observable);
                     match filter {
-                        None => inner.with_callback(move |observer| observable.observe(observer)).build(),
+                        None => inner.with_callback(move |observer| observable.observe(observer, IS_COUNTER)).build(),
                         Some(filter) => inner
                             .with_callback(move |observer| {
-                                FilteredObserver::run(&filter, observer, IS_SUM, |all| observable.observe(all));
+                                FilteredObserver::run(&filter, observer, IS_SUM, |all| {
+                                    observable.observe(all, IS_COUNTER)
+                                });
                             })
                             .build(),
                     };

@@ -18,7 +18,7 @@ use crate::config::Configuration;
 use crate::error::{FlushError, ScrapeError, ShutdownError, VerifyError};
 use crate::exporter::Asked;
 use crate::exporter::{ExportedRegistry, Pusher};
-use crate::guard::GuardedMeterProvider;
+use crate::guard::{GuardedMeterProvider, is_in_round};
 use crate::runtime;
 use crate::scrape::{Compression, Gatherer, Readiness, ReadinessLatch, Request, ScrapeService, Server};
 
@@ -172,8 +172,12 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// When an exporter did not deliver in time; it goes on trying at its next interval.
+    /// When an exporter did not deliver in time; it goes on trying at its next interval. Always inside a callback.
     pub fn force_flush(&self, deadline: Duration) -> Result<(), FlushError> {
+        // The export would wait for the callback, and the callback for the export.
+        if is_in_round() {
+            return Err(FlushError { failures: vec!["a callback cannot ask for a flush".to_owned()] });
+        }
         let failures = self.push(false, Instant::now() + deadline.min(FOR_EVER));
         if failures.is_empty() { Ok(()) } else { Err(FlushError { failures }) }
     }

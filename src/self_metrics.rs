@@ -5,6 +5,7 @@
 //! scrape.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -245,6 +246,7 @@ impl SelfMetrics {
             panics: errors(CallbackError::Panic),
             late: errors(CallbackError::Late),
             duration: self.callback_duration.bind(std::slice::from_ref(&instrument)),
+            counted: [const { AtomicU64::new(0) }; 2],
         }
     }
 
@@ -311,16 +313,25 @@ pub(crate) struct CallbackMetrics {
     panics: BoundCounter<u64>,
     late: BoundCounter<u64>,
     duration: BoundHistogram<f64>,
+    /// Panics, and collections that did not wait, for the page that explains what is missing.
+    counted: [AtomicU64; 2],
 }
 
 impl CallbackMetrics {
     pub(crate) fn panicked(&self) {
         self.panics.add(1);
+        self.counted[0].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A collection did not wait for them: they took too long, or are still running from before.
     pub(crate) fn late(&self) {
         self.late.add(1);
+        self.counted[1].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often they panicked, and how often a collection did not wait for them.
+    pub(crate) fn failures(&self) -> [u64; 2] {
+        self.counted.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     pub(crate) fn took(&self, time: Duration) {

@@ -36,6 +36,8 @@ pub(crate) struct Periodic {
     pub(crate) callbacks: Arc<Callbacks>,
     /// Whether what was not delivered is part of what is collected next.
     pub(crate) is_cumulative: bool,
+    /// Whether observable counters are collected as differences.
+    pub(crate) has_differences: bool,
     pub(crate) exporter: PushExporter,
     pub(crate) interval: Duration,
     pub(crate) timeout: Option<Duration>,
@@ -323,7 +325,8 @@ impl Worker {
         let mut data = mem::take(&mut self.data);
         // Callbacks are guarded; this is for a panic in the SDK itself, which must not end the thread.
         let collected = catch_unwind(AssertUnwindSafe(|| {
-            self.periodic.callbacks.show(&round, || self.periodic.reader.collect(&mut data))
+            let collect = || self.periodic.reader.collect(&mut data);
+            self.periodic.callbacks.show(&round, self.periodic.has_differences, collect)
         }));
         match collected {
             Ok(Ok(())) => {

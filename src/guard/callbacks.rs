@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Callback};
 
-use super::round::Watched;
+use super::round::{Watched, shows_differences};
 use crate::error::InstrumentName;
 use crate::instrument::take_finished;
 use crate::self_metrics::CallbackMetrics;
@@ -45,6 +46,8 @@ impl Drop for InCallback {
 pub(super) struct Observable<M> {
     list: Arc<CallbackList<M>>,
     pub(super) watched: Arc<Watched<Recording<M>>>,
+    /// What a reader of differences was shown when no callback had panicked last.
+    whole: Mutex<Arc<Recording<M>>>,
 }
 
 impl<M: Copy + Send + Sync + 'static> Observable<M> {
@@ -57,7 +60,8 @@ impl<M: Copy + Send + Sync + 'static> Observable<M> {
             panicked: AtomicBool::new(false),
         });
         let run = Arc::clone(&list);
-        Self { list, watched: Arc::new(Watched::new(instrument, metrics, move || run.record())) }
+        let watched = Arc::new(Watched::new(instrument, metrics, move || run.record()));
+        Self { list, watched, whole: Mutex::default() }
     }
 
     /// Adds callbacks, also while others run.
@@ -66,9 +70,19 @@ impl<M: Copy + Send + Sync + 'static> Observable<M> {
     }
 
     /// Observes what the callbacks have observed in the round that the reader shows.
-    pub(super) fn observe(&self, observer: &dyn AsyncInstrument<M>) {
-        if let Some(recording) = self.watched.shown() {
-            recording.replay(observer);
+    pub(super) fn observe(&self, observer: &dyn AsyncInstrument<M>, is_counter: bool) {
+        let shown = if is_counter { self.watched.shown_count() } else { self.watched.shown() };
+        let Some(recording) = shown else { return };
+        recording.replay(observer, |_| true);
+        if is_counter && shows_differences() {
+            let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            if recording.is_broken {
+                // As for a counter that is late: the SDK would count all of it once more.
+                let observed: HashSet<&[KeyValue]> = recording.iter().map(|(_, attributes)| attributes).collect();
+                whole.replay(observer, |attributes| !observed.contains(attributes));
+            } else {
+                *whole = recording;
+            }
         }
     }
 }
@@ -89,12 +103,14 @@ impl<M: Copy + Send + Sync> CallbackList<M> {
 
     fn record(&self) -> Recording<M> {
         let recorder = Recorder(Mutex::default());
-        self.run(&recorder);
-        recorder.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let is_broken = !self.run(&recorder);
+        let recording = recorder.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Recording { is_broken, ..recording }
     }
 
-    /// Runs every callback, whatever the others do, and forgets those that have finished.
-    fn run(&self, observer: &dyn AsyncInstrument<M>) {
+    /// Runs every callback, whatever the others do, and forgets those that have finished. Returns whether none panicked.
+    fn run(&self, observer: &dyn AsyncInstrument<M>) -> bool {
+        let mut is_whole = true;
         let inside = InCallback::enter();
         // Whoever builds the instrument once more while they run must not wait for them.
         let mut callbacks = mem::take(&mut *self.lock());
@@ -106,6 +122,7 @@ impl<M: Copy + Send + Sync> CallbackList<M> {
                     Ok(()) => take_finished(),
                     Err(payload) => {
                         self.panicked(payload);
+                        is_whole = false;
                         false
                     }
                 }
@@ -123,6 +140,7 @@ impl<M: Copy + Send + Sync> CallbackList<M> {
             }
         }
         drop(inside);
+        is_whole
     }
 
     fn panicked(&self, payload: Box<dyn Any + Send>) {
@@ -152,20 +170,27 @@ pub(super) struct Recording<M> {
     /// Each value, and where its attributes end.
     values: Vec<(M, usize)>,
     attributes: Vec<KeyValue>,
+    /// Whether a callback panicked: what it would have observed is missing.
+    is_broken: bool,
 }
 
 impl<M> Default for Recording<M> {
     fn default() -> Self {
-        Self { values: Vec::new(), attributes: Vec::new() }
+        Self { values: Vec::new(), attributes: Vec::new(), is_broken: false }
     }
 }
 
 impl<M: Copy> Recording<M> {
-    fn replay(&self, observer: &dyn AsyncInstrument<M>) {
+    fn iter(&self) -> impl Iterator<Item = (M, &[KeyValue])> {
         let mut begin = 0;
-        for &(value, end) in &self.values {
-            observer.observe(value, self.attributes.get(begin..end).unwrap_or_default());
-            begin = end;
+        self.values.iter().map(move |&(value, end)| {
+            (value, self.attributes.get(mem::replace(&mut begin, end)..end).unwrap_or_default())
+        })
+    }
+
+    fn replay(&self, observer: &dyn AsyncInstrument<M>, is_wanted: impl Fn(&[KeyValue]) -> bool) {
+        for (value, attributes) in self.iter().filter(|(_, attributes)| is_wanted(attributes)) {
+            observer.observe(value, attributes);
         }
     }
 }
@@ -213,7 +238,7 @@ mod tests {
             observable.watched.run(round, &|| true);
             assert_eq!(observable.list.lock().len(), 2);
             let sum = Sum(Mutex::default());
-            observable.watched.of_round(round).unwrap().replay(&sum);
+            observable.watched.of_round(round).unwrap().replay(&sum, |_| true);
             assert_eq!(*sum.0.lock().unwrap(), 21.0, "each value with the attributes it came with");
         }
         assert!(observable.watched.of_round(3).is_none());

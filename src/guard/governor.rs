@@ -20,6 +20,7 @@ use crate::view::ReaderDefaults;
 
 use super::Shared;
 use super::catalogue::{Catalogue, Known};
+use super::round::Trouble;
 
 /// Streams that are watched. Who has more builds instruments at run time.
 const MAX_STREAMS: usize = 10_000;
@@ -169,6 +170,11 @@ impl Watch {
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
         &self.shared.catalogue
+    }
+
+    /// What is wrong with the callbacks of an instrument.
+    pub(crate) fn trouble(&self, instrument: &InstrumentName) -> Trouble {
+        self.shared.callbacks.trouble(instrument)
     }
 
     /// How many points of a metric were not exposed so far, by reason.

@@ -24,7 +24,7 @@ const PROBATION: u32 = 4;
 
 thread_local! {
     /// What the reader that collects on this thread shows.
-    static SHOWN: Cell<Shown> = const { Cell::new(Shown { round: 0, is_ours: false }) };
+    static SHOWN: Cell<Shown> = const { Cell::new(Shown { round: 0, is_ours: false, differences: false }) };
     /// Whether this thread runs what the program gave us.
     static IS_WORKING: Cell<bool> = const { Cell::new(false) };
 }
@@ -34,11 +34,18 @@ struct Shown {
     round: u64,
     /// Whether the round was run before the reader was asked. Readers that are not ours have it run when they ask.
     is_ours: bool,
+    /// Whether the reader shows by how much observable counters have grown since it collected last.
+    differences: bool,
 }
 
 /// Whether this thread runs a callback: whoever waited here for a collection might wait for itself.
 pub(crate) fn is_in_round() -> bool {
     IS_WORKING.get()
+}
+
+/// Whether this thread's reader shows by how much observable counters have grown.
+pub(super) fn shows_differences() -> bool {
+    SHOWN.get().differences
 }
 
 /// Something of the program's that every round runs, and that may never return.
@@ -76,6 +83,14 @@ impl<T: Default> Watched<T> {
     pub(super) fn shown(&self) -> Option<Arc<T>> {
         self.of_round(SHOWN.get().round)
     }
+
+    /// The same for a counter. Where differences are shown and it was late, it is what it was: the SDK would count all of
+    /// it once more after a collection without it.
+    pub(super) fn shown_count(&self) -> Option<Arc<T>> {
+        let Shown { round, differences, .. } = SHOWN.get();
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        (differences || (round > 0 && latest.0 >= round)).then(|| Arc::clone(&latest.1))
+    }
 }
 
 impl<T: Default + Send + Sync> Work for Watched<T> {
@@ -89,7 +104,11 @@ impl<T: Default + Send + Sync> Work for Watched<T> {
         }
         // The panics of callbacks are caught one by one; this is for the rest.
         let result = catch_unwind(AssertUnwindSafe(|| (self.work)())).unwrap_or_default();
-        self.turn.end(|| *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = (round, Arc::new(result)));
+        self.turn.end(|| {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            // A round that was begun later may have had its turn before: it shows this, too.
+            *latest = (round.max(latest.0), Arc::new(result));
+        });
     }
 }
 
@@ -101,6 +120,16 @@ pub(crate) struct Turn {
     changed: Condvar,
     /// Whether it was late and has not been in time since.
     is_on_probation: AtomicBool,
+}
+
+/// What is wrong with the callbacks of an instrument.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// For how long they have been running, if nobody waits for them any more.
+    pub(crate) running: Option<Duration>,
+    /// How often they panicked, and how often a collection did not wait for them.
+    pub(crate) panics: u64,
+    pub(crate) late: u64,
 }
 
 struct Running {
@@ -168,6 +197,13 @@ impl Turn {
     fn wake(&self) {
         let _state = self.state();
         self.changed.notify_all();
+    }
+
+    fn trouble(&self) -> Trouble {
+        let late_for =
+            self.state().as_ref().filter(|running| running.late_since.is_some()).map(|running| running.since);
+        let [panics, late] = self.metrics.failures();
+        Trouble { running: late_for.map(|since| since.elapsed()), panics, late }
     }
 
     /// Since when it runs, if it was waited for after `asked`.
@@ -367,8 +403,9 @@ impl Callbacks {
         }
     }
 
-    /// Has a reader of ours collect what the round came to.
-    pub(crate) fn show<T>(&self, round: &Round, collect: impl FnOnce() -> T) -> T {
+    /// Has a reader of ours collect what the round came to. `differences` says whether it shows by how much observable
+    /// counters have grown.
+    pub(crate) fn show<T>(&self, round: &Round, differences: bool, collect: impl FnOnce() -> T) -> T {
         struct Reset(Shown);
 
         impl Drop for Reset {
@@ -377,7 +414,7 @@ impl Callbacks {
             }
         }
 
-        let _reset = Reset(SHOWN.replace(Shown { round: round.number, is_ours: true }));
+        let _reset = Reset(SHOWN.replace(Shown { round: round.number, is_ours: true, differences }));
         collect()
     }
 
@@ -388,7 +425,14 @@ impl Callbacks {
         }
         let round = self.round(Instant::now() + PATIENCE);
         self.run(&round, None);
-        SHOWN.set(Shown { round: round.number, is_ours: false });
+        SHOWN.set(Shown { round: round.number, is_ours: false, differences: false });
+    }
+
+    /// What is wrong with the callbacks of an instrument.
+    pub(crate) fn trouble(&self, instrument: &InstrumentName) -> Trouble {
+        let all = self.all();
+        let turn = all.iter().map(|work| work.turn()).find(|turn| turn.name == *instrument);
+        turn.map(Turn::trouble).unwrap_or_default()
     }
 
     /// What kept those waiting who have asked then, and for how long it has been running: the oldest.
@@ -566,6 +610,17 @@ mod tests {
             begun.recv_timeout(LONG).unwrap();
         });
         wait_until(|| Arc::weak_count(&callbacks.workers) == 1);
+    }
+
+    #[test]
+    fn what_an_older_round_has_run_later_is_shown_by_a_newer_one_too() {
+        let callbacks = Callbacks::default();
+        let healthy = watch(&callbacks, || 1_u32);
+        let [older, newer] = [(); 2].map(|()| callbacks.round(Instant::now() + LONG));
+        for round in [&newer, &older] {
+            callbacks.run(round, None);
+        }
+        assert!([older, newer].iter().all(|round| healthy.of_round(round.number()).is_some()));
     }
 
     #[test]

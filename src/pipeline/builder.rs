@@ -446,8 +446,7 @@ impl TelemetryBuilder {
         let linger = pulls.iter().map(|(_, pull)| pull.reader.exporter.linger).max().unwrap_or_default();
         let endpoint = |exporter: &PrometheusMetricExporter, gatherer, debug| {
             let EndpointLimits { scrape_timeout: default, scrape_timeout_offset: offset, .. } = exporter.limits;
-            let timeouts = ScrapeTimeouts { default: default.min(LONGEST), offset };
-            let path = exporter.path.clone();
+            let (path, timeouts) = (exporter.path.clone(), ScrapeTimeouts { default: default.min(LONGEST), offset });
             let (service_name, provider) = (service_name.clone(), provider.clone());
             let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&scrape_metrics));
             ScrapeService::new(Endpoint { service_name, path, gatherer, timeouts, provider, debug, readiness, metrics })
@@ -564,10 +563,13 @@ fn start_pushers(
             // Two of a kind are told apart.
             nth => ExportMetrics::new(own, format!("{name}/{nth}"), kind, number),
         };
-        let is_cumulative = config.preferences().temporality == TemporalityPreference::Cumulative;
+        let temporality = config.preferences().temporality;
+        let is_cumulative = temporality == TemporalityPreference::Cumulative;
+        let has_differences = temporality == TemporalityPreference::Delta;
         let interval = interval.clamp(SHORTEST, LONGEST);
         let (watch, callbacks) = (watched(&reader), Arc::clone(callbacks));
-        let periodic = Periodic { reader, watch, callbacks, is_cumulative, exporter, interval, timeout, metrics };
+        let periodic =
+            Periodic { reader, watch, callbacks, is_cumulative, has_differences, exporter, interval, timeout, metrics };
         let pusher = Pusher::start(periodic);
         pushers.push(pusher.map_err(|source| StartError::Thread { name: "barograph-export", source })?);
     }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{InstrumentName, Problem, ScrapeError};
 use crate::exposition::{Escaping, FamilyKind, NameKind, NameStory, TARGET_INFO, label_name, scraped_kinds};
-use crate::guard::{Instrument, Known, MergedFamily, Scraped, SeenStream, Snapshot, Watch};
+use crate::guard::{Instrument, Known, MergedFamily, Scraped, SeenStream, Snapshot, Trouble, Watch};
 use crate::runtime;
 use crate::view::{Pattern, Plan};
 
@@ -194,6 +194,7 @@ impl Explained<'_> {
             why.push("One of Barograph's own metrics about the pipeline.".to_owned());
         }
         let full_name = InstrumentName { name: name.clone(), scope: stream.scope.name().to_owned() };
+        why.extend(self.trouble(&full_name));
         let problems: Vec<_> = self.problems.iter().filter(|problem| is_about(problem, &full_name)).collect();
         for problem in problems.iter().filter(|problem| !matches!(problem, Problem::Overflow { .. })) {
             let sentence = format!("There is a problem: {problem}.");
@@ -337,18 +338,36 @@ impl Explained<'_> {
     }
 
     fn why_absent(&self, instrument: &Instrument) -> String {
-        let mut why = vec![match (self.snapshot.at, instrument.kind.is_observable()) {
-            (None, _) => "Nothing has been collected yet.".to_owned(),
-            (_, false) => "It was built, but nothing has been recorded to it yet.".to_owned(),
-            (_, true) => format!(
-                "Its callback observed nothing at the last collection, or failed, or has ended; `barograph_callback_errors_total{{instrument=\"{}\"}}` counts failures.",
-                instrument.name
-            ),
-        }];
         let full_name = instrument.full_name();
+        let trouble = self.trouble(&full_name);
+        let what = match (self.snapshot.at, instrument.kind.is_observable()) {
+            (None, _) => "Nothing has been collected yet.",
+            (_, false) => "It was built, but nothing has been recorded to it yet.",
+            (_, true) if trouble.is_empty() => "Its callback observed nothing at the last collection, or has ended.",
+            (_, true) => "Its callback observed nothing at the last collection.",
+        };
+        let mut why = vec![what.to_owned()];
+        why.extend(trouble);
         let about = self.problems.iter().filter(|problem| is_about(problem, &full_name));
         why.extend(about.map(|problem| format!("There is a problem: {problem}.")));
         why.join(" ")
+    }
+
+    /// What is wrong with an observable's callback, in sentences.
+    fn trouble(&self, instrument: &InstrumentName) -> Vec<String> {
+        let Trouble { running, panics, late } = self.page.watch.trouble(instrument);
+        let times = |times: u64| match times {
+            1 => "once".to_owned(),
+            2 => "twice".to_owned(),
+            _ => format!("{times} times"),
+        };
+        let running = running.map(|time| {
+            format!("Its callback has been running for {:.1} s, and nobody waits for it any more.", time.as_secs_f64())
+        });
+        let panicked = (panics > 0)
+            .then(|| format!("Its callback panicked {} so far; what the first one said is in the log.", times(panics)));
+        let late = (late > 0).then(|| format!("Collections went on without it {} so far.", times(late)));
+        running.into_iter().chain(late).chain(panicked).collect()
     }
 
     fn absent(&self, instrument: &Instrument, plan: &Plan, stream: &str, why: String) -> Json {

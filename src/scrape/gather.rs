@@ -71,7 +71,7 @@ impl Collector {
         let data = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         let (idle, events) = (Arc::clone(&self.idle), events.clone());
         let mut collected = Collected { data, merged: Arc::default(), idle, events };
-        let result = callbacks.show(round, || self.reader.collect(&mut collected.data));
+        let result = callbacks.show(round, false, || self.reader.collect(&mut collected.data));
         result.map_err(|error| failed(error.to_string()))?;
         let merged = self.merged.as_ref().and_then(|merged| merged.of_round(round.number()));
         collected.merged = merged.unwrap_or_default();

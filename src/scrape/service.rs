@@ -57,6 +57,9 @@ const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 /// Longer than anybody's scrape takes in earnest: no stranger decides for how long a callback may hold up others.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Shorter than anybody's scrape is in earnest: nor does a stranger have callbacks called late that are not.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// How long a scrape may take until there is something of its page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScrapeTimeouts {
@@ -71,9 +74,9 @@ impl ScrapeTimeouts {
     fn of(&self, header: Option<&str>) -> Duration {
         let seconds = header.and_then(|value| value.parse().ok());
         let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        timeout
-            .filter(|timeout| !timeout.is_zero())
-            .map_or(self.default, |timeout| timeout.saturating_sub(self.offset).max(timeout / 2).min(LONGEST_TIMEOUT))
+        timeout.filter(|timeout| !timeout.is_zero()).map_or(self.default, |timeout| {
+            timeout.saturating_sub(self.offset).max(timeout / 2).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
+        })
     }
 }
 
@@ -290,6 +293,9 @@ mod tests {
         assert_eq!(timeout("10"), Duration::from_millis(9_500));
         assert_eq!(timeout("0.4"), Duration::from_millis(200));
         assert_eq!(timeout("1e18"), LONGEST_TIMEOUT);
+        for short in ["0.001", "1e-9"] {
+            assert_eq!(timeout(short), SHORTEST_TIMEOUT, "{short}");
+        }
         for nonsense in ["", "soon", "-1", "NaN", "inf", "0", "1e999"] {
             assert_eq!(timeout(nonsense), Duration::from_millis(9_500), "{nonsense}");
         }

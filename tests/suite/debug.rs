@@ -1,6 +1,7 @@
 //! `/debug/metrics`: why a metric is called what it is called, and why one is missing.
 
-use barograph::opentelemetry::metrics::MeterProvider;
+use barograph::config::EndpointLimits;
+use barograph::opentelemetry::metrics::{AsyncInstrument, MeterProvider};
 use barograph::opentelemetry::{InstrumentationScope, KeyValue};
 use barograph::{CounterSpec, MeterExt, Telemetry, TelemetryBuilder, TranslationStrategy, View};
 use barograph_instrumentation_api_clients::ApiClientMetrics;
@@ -222,6 +223,36 @@ fn what_is_missing_has_a_reason() {
     }
     assert_eq!(page["missing"].as_array().unwrap().len(), 4, "{page:#}");
     assert_eq!(page["problems"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_callback_that_fails_is_the_reason_for_what_is_missing() {
+    use std::sync::mpsc::channel;
+
+    crate::support::without_panic_messages(|| {
+        let limits = EndpointLimits { scrape_timeout: std::time::Duration::from_millis(500), ..Default::default() };
+        let telemetry = debugged().with_limits(limits).start().unwrap();
+        let meter = telemetry.meter("m");
+        meter.u64_observable_gauge("panics").with_callback(|_| panic!("expected: a callback of a library")).build();
+        let (open, opened) = channel::<()>();
+        let opened = std::sync::Mutex::new(opened);
+        let hang = move |_: &dyn AsyncInstrument<u64>| {
+            let _ = opened.lock().unwrap().recv();
+        };
+        meter.u64_observable_gauge("hangs").with_callback(hang).build();
+        telemetry.scrape().unwrap_err();
+        let page = explained(&telemetry);
+        let panics = why(entry(&page["missing"], "instrument", "panics"));
+        assert!(panics.contains("Its callback panicked twice so far"), "{panics}");
+        let hangs = why(entry(&page["missing"], "instrument", "hangs"));
+        assert!(hangs.contains("Its callback has been running for "), "{hangs}");
+        assert!(hangs.contains("Collections went on without it twice so far."), "{hangs}");
+        drop(open);
+        crate::support::wait_until("it is back", || {
+            let page = explained(&telemetry);
+            !why(entry(&page["missing"], "instrument", "hangs")).contains("has been running")
+        });
+    });
 }
 
 #[test]

@@ -779,3 +779,30 @@ mod web_config {
         wait_until("it is right again", || valid(1.0));
     }
 }
+
+#[cfg(feature = "otlp")]
+#[test]
+fn an_endpoint_that_answers_everybody_says_so_and_what_else_there_is() {
+    use crate::otlp::{LOGGED, Logs};
+
+    let _ = tracing::subscriber::set_global_default(Logs);
+    let warnings = |telemetry: &Telemetry| -> Vec<String> {
+        let address = format!("at {} answers whoever reaches it", telemetry.local_addr().unwrap());
+        LOGGED.lock().unwrap().iter().filter(|line| line.contains(&address)).cloned().collect()
+    };
+    let open = Telemetry::builder("suite").with_address("0.0.0.0:0").start().unwrap();
+    let said = warnings(&open);
+    assert!(said.len() == 1 && said[0].starts_with("WARN "), "{said:?}");
+    assert!(said[0].contains("`with_web_config`") && said[0].contains("`with_address`"), "{said:?}");
+    assert!(warnings(&builder().start().unwrap()).is_empty());
+
+    #[cfg(feature = "web-config")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokens"), "0123456789abcdef\n").unwrap();
+        let config = dir.path().join("web-config.yml");
+        std::fs::write(&config, "bearer_token_file: tokens\n").unwrap();
+        let asks = Telemetry::builder("suite").with_address("0.0.0.0:0").with_web_config(config).start().unwrap();
+        assert!(warnings(&asks).is_empty());
+    }
+}

@@ -330,6 +330,68 @@ fn exports_go_on_although_a_callback_hangs() {
 
 #[cfg(feature = "otlp")]
 #[test]
+fn a_counter_that_was_late_or_panicked_is_not_counted_again_where_differences_are_pushed() {
+    use barograph::config::{
+        MetricReader, OtlpMetricExporter, PeriodicMetricReader, Preferences, PushMetricExporter, TemporalityPreference,
+    };
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    use crate::receiver::Receiver;
+
+    let receiver = Receiver::start();
+    let preferences = Preferences { temporality: TemporalityPreference::Delta, ..Preferences::default() };
+    let exporter = OtlpMetricExporter { preferences, ..OtlpMetricExporter::http(&receiver.url()) };
+    let reader = PeriodicMetricReader {
+        interval: Duration::from_secs(3_600),
+        timeout: Some(Duration::from_secs(2)),
+        ..PeriodicMetricReader::new(PushMetricExporter::OtlpHttp(exporter))
+    };
+    let telemetry =
+        Telemetry::builder("suite").without_endpoint().with_reader(MetricReader::Periodic(reader)).start().unwrap();
+    let (gate, count) = (Gate::closed(), Arc::new(AtomicU64::new(100)));
+    let (state, counted) = (Arc::clone(&gate.0), Arc::clone(&count));
+    let callback = move |observer: &dyn AsyncInstrument<u64>| {
+        state.pass();
+        let count = counted.load(Ordering::SeqCst);
+        assert!(count > 0, "expected: a counter that cannot be read");
+        observer.observe(count, &[]);
+    };
+    telemetry.meter("m").u64_observable_counter("counts").with_callback(callback).build();
+    let state = Arc::clone(&gate.0);
+    let callback = move |observer: &dyn AsyncInstrument<i64>| {
+        state.pass();
+        observer.observe(1, &[]);
+    };
+    telemetry.meter("m").i64_observable_up_down_counter("level").with_callback(callback).build();
+
+    let pushed = || {
+        telemetry.force_flush(DEADLINE).unwrap();
+        let last = receiver.received().pop().unwrap();
+        (last.sum("counts"), last.sum("level"))
+    };
+    let all = || -> i64 { receiver.received().iter().filter_map(|received| received.sum("counts")).sum() };
+    gate.set(true);
+    assert_eq!(pushed(), (Some(100), Some(1)));
+    gate.set(false);
+    for _ in 0..3 {
+        assert_eq!(pushed(), (Some(0), None), "what is no difference is missing while it is not known");
+    }
+    count.store(110, Ordering::SeqCst);
+    gate.set(true);
+    wait_until("both are back", || pushed().1.is_some() && all() == 110);
+    crate::support::without_panic_messages(|| {
+        count.store(0, Ordering::SeqCst);
+        for _ in 0..2 {
+            assert_eq!(pushed().0, Some(0), "a callback that panics is as good as late");
+        }
+        count.store(115, Ordering::SeqCst);
+        wait_until("it is back", || pushed().0.is_some() && all() == 115);
+    });
+}
+
+#[cfg(feature = "otlp")]
+#[test]
 fn the_last_values_are_delivered_although_a_callback_hangs() {
     use barograph::config::{MetricReader, OtlpMetricExporter, PeriodicMetricReader, PushMetricExporter};
     use std::time::Duration;

@@ -86,6 +86,25 @@ fn a_callback_cannot_ask_for_a_scrape_and_so_cannot_wait_for_itself() {
     assert_eq!(error.to_string(), "failed to collect the metrics: a callback cannot ask for a scrape");
 }
 
+#[test]
+fn a_callback_cannot_ask_for_a_flush_and_so_is_not_late_because_of_it() {
+    let telemetry = Arc::new(telemetry());
+    let inner = Arc::clone(&telemetry);
+    let (answer, answers) = std::sync::mpsc::channel();
+    let answer = std::sync::Mutex::new(answer);
+    telemetry
+        .meter("m")
+        .u64_observable_gauge("curious")
+        .with_callback(move |observer| {
+            let _ = answer.lock().unwrap().send(inner.force_flush(crate::support::DEADLINE));
+            observer.observe(1, &[]);
+        })
+        .build();
+    assert_eq!(value(&telemetry, "curious"), Some(1.0));
+    let error = answers.recv().unwrap().unwrap_err();
+    assert!(error.to_string().contains("a callback cannot ask for a flush"), "{error}");
+}
+
 /// Counts log events with a metric, as bridges from `tracing` do, and so builds instruments while something is logged.
 struct CountsEvents(barograph::GuardedMeterProvider);
 
