@@ -164,7 +164,8 @@ impl Drop for Place {
     }
 }
 
-/// Who encodes. There are as many turns as the machine can make use of: more threads at once would only hold more memory.
+/// Who encodes. There are more turns than cores, so that no core waits for the next page, and far fewer than scrapes may be in
+/// flight: more threads at once would only hold more memory (`cargo run --release -p barograph-benches -- load`).
 struct Turns {
     free: Mutex<usize>,
     freed: Condvar,
@@ -173,7 +174,7 @@ struct Turns {
 
 impl Turns {
     fn new(events: mpsc::Sender<Event>) -> Arc<Self> {
-        let turns = thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(2, 8);
+        let turns = (4 * thread::available_parallelism().map_or(2, NonZeroUsize::get)).clamp(8, 32);
         Arc::new(Self { free: Mutex::new(turns), freed: Condvar::new(), events })
     }
 
