@@ -168,13 +168,13 @@ const EXPORT_LAST_SUCCESS: GaugeSpec =
 const INSTRUMENT_SERIES: GaugeSpec = GaugeSpec::new(
     "barograph.instrument.series",
     "{series}",
-    "Series of an instrument that has at least four fifths of what its limit allows, at the collection before.",
+    "Series of an instrument with open attributes, at the collection before.",
 );
 
 const INSTRUMENT_SERIES_LIMIT: GaugeSpec = GaugeSpec::new(
     "barograph.instrument.series.limit",
     "{series}",
-    "How many series an instrument may have that has at least four fifths of them.",
+    "How many series an instrument with open attributes may have.",
 );
 
 const INSTRUMENT_OVERFLOWING: GaugeSpec = GaugeSpec::new(
@@ -183,9 +183,9 @@ const INSTRUMENT_OVERFLOWING: GaugeSpec = GaugeSpec::new(
     "Whether series of an instrument beyond its limit are added up in one: 1 if so, 0 if it only came near.",
 );
 
-/// A stream that comes near its limit of series, or is beyond it.
+/// A stream whose attributes are open, or that is beyond its limit of series.
 #[derive(Clone, Debug)]
-pub(crate) struct Crowded {
+pub(crate) struct LiveSeries {
     /// The name of the stream, and that of its meter.
     pub(crate) instrument: String,
     pub(crate) scope: String,
@@ -208,16 +208,16 @@ pub(crate) struct SelfMetrics {
     instruments_refused: Counter<Refusal>,
     points_dropped: Counter<DropReason>,
     dropped: Mutex<Dropped>,
-    crowded: Arc<Mutex<Vec<Crowded>>>,
+    live: Arc<Mutex<Vec<LiveSeries>>>,
 }
 
 impl SelfMetrics {
     pub(crate) fn new(provider: &dyn MeterProvider) -> Self {
         let meter = meter(provider);
-        let crowded: Arc<Mutex<Vec<Crowded>>> = Arc::default();
-        crowded_gauge(&meter, &INSTRUMENT_SERIES.descriptor(), &crowded, |crowded| crowded.series as u64);
-        crowded_gauge(&meter, &INSTRUMENT_SERIES_LIMIT.descriptor(), &crowded, |crowded| crowded.limit as u64);
-        crowded_gauge(&meter, &INSTRUMENT_OVERFLOWING.descriptor(), &crowded, |crowded| crowded.overflows.into());
+        let live: Arc<Mutex<Vec<LiveSeries>>> = Arc::default();
+        series_gauge(&meter, &INSTRUMENT_SERIES.descriptor(), &live, |live| live.series as u64);
+        series_gauge(&meter, &INSTRUMENT_SERIES_LIMIT.descriptor(), &live, |live| live.limit as u64);
+        series_gauge(&meter, &INSTRUMENT_OVERFLOWING.descriptor(), &live, |live| live.overflows.into());
         let duration = CALLBACK_DURATION.descriptor();
         Self {
             callback_errors: open_counter(&meter, &CALLBACK_ERRORS.descriptor()),
@@ -230,7 +230,7 @@ impl SelfMetrics {
             instruments_refused: meter.counter(&INSTRUMENTS_REFUSED),
             points_dropped: meter.counter(&POINTS_DROPPED),
             dropped: Mutex::default(),
-            crowded,
+            live,
         }
     }
 
@@ -275,9 +275,9 @@ impl SelfMetrics {
         reasons
     }
 
-    /// Says which streams are near their limit or beyond it; none of the others is said anything about.
-    pub(crate) fn crowded(&self, crowded: Vec<Crowded>) {
-        *lock(&self.crowded) = crowded;
+    /// Says how many series these streams have; none of the others is said anything about.
+    pub(crate) fn live_series(&self, live: Vec<LiveSeries>) {
+        *lock(&self.live) = live;
     }
 }
 
@@ -285,18 +285,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the crowded streams when somebody collects, so that series leave with their reason.
-fn crowded_gauge(
+/// Reads what was said when somebody collects, so that series leave with their reason.
+fn series_gauge(
     meter: &Meter,
     spec: &Descriptor,
-    crowded: &Arc<Mutex<Vec<Crowded>>>,
-    value: impl Fn(&Crowded) -> u64 + Send + Sync + 'static,
+    live: &Arc<Mutex<Vec<LiveSeries>>>,
+    value: impl Fn(&LiveSeries) -> u64 + Send + Sync + 'static,
 ) {
-    let crowded = Arc::clone(crowded);
+    let live = Arc::clone(live);
     let gauge = meter.u64_observable_gauge(spec.name).with_unit(spec.unit).with_description(spec.description);
     gauge
         .with_callback(move |observer| {
-            for stream in lock(&crowded).iter() {
+            for stream in lock(&live).iter() {
                 let attributes = [
                     KeyValue::new("instrument", stream.instrument.clone()),
                     KeyValue::new("scope", stream.scope.clone()),

@@ -14,7 +14,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::error::{InstrumentName, Problem, too_many_series};
 use crate::exposition::{FamilyKind, NameKind};
-use crate::self_metrics::{Crowded, SelfMetrics};
+use crate::self_metrics::{LiveSeries, SelfMetrics};
 use crate::spec::Kind;
 use crate::view::ReaderDefaults;
 
@@ -94,7 +94,6 @@ struct Seen {
     round: u64,
     series: usize,
     limit: usize,
-    is_near: bool,
     overflows: bool,
     /// Made of all points: another one means that something has changed.
     fingerprint: u64,
@@ -221,9 +220,9 @@ impl Governor {
                 look.at(stream, scope.scope(), metric.name(), &mut said);
             }
         }
-        let crowded = state.crowded();
+        let live = state.live();
         drop(state);
-        self_metrics.crowded(crowded);
+        self_metrics.live_series(live);
         said
     }
 
@@ -354,7 +353,7 @@ impl Look<'_> {
         }
         let seen = stream.seen.entry(self.watch.reader).or_default();
         (seen.round, seen.series, seen.limit) = (self.round, series, limit);
-        (seen.is_near, seen.overflows) = (is_near, overflows);
+        seen.overflows = overflows;
         if self.watch.has_details {
             let fingerprint = self.details(&mut seen.keys);
             if seen.changed.is_none() || seen.fingerprint != fingerprint {
@@ -404,9 +403,10 @@ impl Look<'_> {
 }
 
 impl State {
-    /// The streams that are near their limit or beyond it, for each what the reader saw that has it fullest.
-    fn crowded(&self) -> Vec<Crowded> {
-        let mut crowded = Vec::new();
+    /// The streams that may become crowded, because anything can be an attribute, and those that are beyond their limit; for
+    /// each what the reader saw that has it fullest. One series says nothing that the page does not.
+    fn live(&self) -> Vec<LiveSeries> {
+        let mut streams = Vec::new();
         for (scope, named) in &self.meters {
             for (name, stream) in named.iter().flat_map(|(name, all)| all.iter().map(move |stream| (name, stream))) {
                 let live = stream
@@ -415,10 +415,10 @@ impl State {
                     .filter(|(reader, seen)| self.readers.get(reader).is_some_and(|reader| reader.round == seen.round));
                 let fullest = live
                     .map(|(_, seen)| seen)
-                    .filter(|seen| seen.is_near || seen.overflows)
+                    .filter(|seen| seen.overflows || (seen.series > 1 && !stream.is_closed()))
                     .max_by_key(|seen| (seen.overflows, seen.series.saturating_mul(1_000) / seen.limit.max(1)));
                 if let Some(seen) = fullest {
-                    crowded.push(Crowded {
+                    streams.push(LiveSeries {
                         instrument: name.clone(),
                         scope: scope.name().to_owned(),
                         series: seen.series,
@@ -428,7 +428,7 @@ impl State {
                 }
             }
         }
-        crowded
+        streams
     }
 }
 
