@@ -174,7 +174,7 @@ struct Turns {
 
 impl Turns {
     fn new(events: mpsc::Sender<Event>) -> Arc<Self> {
-        let turns = (4 * thread::available_parallelism().map_or(2, NonZeroUsize::get)).clamp(8, 32);
+        let turns = (2 * thread::available_parallelism().map_or(2, NonZeroUsize::get)).clamp(4, 16);
         Arc::new(Self { free: Mutex::new(turns), freed: Condvar::new(), events })
     }
 
@@ -538,7 +538,8 @@ impl Coordinator {
 
     /// Begins the next collection, if somebody waits for one and there is room for it.
     fn begin(&mut self, now: Instant) {
-        if self.collecting.is_some() || !self.has_room(now) {
+        // Pages that wait for their turn come first: by then there are more who can share the collection, and it is newer.
+        if self.collecting.is_some() || !self.collected.is_empty() || !self.has_room(now) {
             return;
         }
         let Some(until) = self.waiting.iter().map(Waiting::until).max() else { return };

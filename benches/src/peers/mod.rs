@@ -44,8 +44,12 @@ pub(crate) const ON_OUR_PAGE: [Peer; 3] = [
 
 pub(crate) fn barograph(workload: &Workload, format: Format) -> Scrape {
     let view = View::of("bench.*").with_cardinality_limit(workload.sets);
-    let telemetry =
-        Telemetry::builder("bench").without_endpoint().with_view(view).start().expect("no endpoint, nothing to fail");
+    let telemetry = Telemetry::builder("bench")
+        .without_endpoint()
+        .with_view(view)
+        .without_self_metrics()
+        .start()
+        .expect("no endpoint");
     workload.record(telemetry.meter_provider());
     scraper(telemetry, format)
 }
