@@ -98,7 +98,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         undo: |_, run| run.outlived,
     },
     Difference {
-        what: "names of OpenTelemetry, `test_watcher.tests_run` for `test_watcher_tests_run_total`",
+        what: "names of OpenTelemetry, `test_watcher.tests_run` for `test_watcher_tests_run_total` and `error.type` for `error_type`",
         places: &[Place::Collector],
         why: "OTLP has names and units apart; who stores them for Prometheus translates them",
         setting: "`with_translation_strategy(NoTranslation)` has a Prometheus 3 scrape the names without suffixes and units",
@@ -243,6 +243,7 @@ fn added<'a>(samples: &mut Vec<Sample>, missing: impl Iterator<Item = &'a Sample
 }
 
 fn translate(labels: &mut Series, names: &BTreeMap<String, String>) {
+    *labels = std::mem::take(labels).into_iter().map(|(key, value)| (key.replace('.', "_"), value)).collect();
     let whole = labels["__name__"].clone();
     for prefix in [METADATA, BESIDE, ""] {
         let Some(rest) = whole.strip_prefix(prefix) else { continue };
