@@ -88,7 +88,7 @@ const CALLBACK_DURATION: HistogramSpec = HistogramSpec::new(
     "s",
     "How long the callbacks of an observable instrument took in one collection.",
 )
-.buckets(&[0.001, 0.01, 0.1, 1.0, 10.0]);
+.buckets(DURATIONS);
 
 const INSTRUMENTS_REFUSED: CounterSpec<Refusal> = CounterSpec::new(
     "barograph.instruments.refused",
@@ -218,15 +218,9 @@ impl SelfMetrics {
         series_gauge(&meter, &INSTRUMENT_SERIES.descriptor(), &live, |live| live.series as u64);
         series_gauge(&meter, &INSTRUMENT_SERIES_LIMIT.descriptor(), &live, |live| live.limit as u64);
         series_gauge(&meter, &INSTRUMENT_OVERFLOWING.descriptor(), &live, |live| live.overflows.into());
-        let duration = CALLBACK_DURATION.descriptor();
         Self {
             callback_errors: open_counter(&meter, &CALLBACK_ERRORS.descriptor()),
-            callback_duration: meter
-                .f64_histogram(duration.name)
-                .with_unit(duration.unit)
-                .with_description(duration.description)
-                .with_boundaries(duration.buckets.unwrap_or_default().to_vec())
-                .build(),
+            callback_duration: open_histogram(&meter, &CALLBACK_DURATION.descriptor()),
             instruments_refused: meter.counter(&INSTRUMENTS_REFUSED),
             points_dropped: meter.counter(&POINTS_DROPPED),
             dropped: Mutex::default(),
@@ -546,5 +540,5 @@ impl Drop for Scrape {
 
 fn open_histogram(meter: &Meter, spec: &Descriptor) -> opentelemetry::metrics::Histogram<f64> {
     let histogram = meter.f64_histogram(spec.name).with_unit(spec.unit).with_description(spec.description);
-    histogram.with_boundaries(DURATIONS.to_vec()).build()
+    histogram.with_boundaries(spec.buckets.unwrap_or_default().to_vec()).build()
 }
