@@ -37,6 +37,8 @@ struct State {
     stalled: Option<Instant>,
     /// Whether what is read between two requests can be something else than the next one.
     is_http2: bool,
+    /// Whether the peer has said anything yet.
+    has_spoken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ impl Connection {
             refused: 0,
             stalled: None,
             is_http2: false,
+            has_spoken: false,
         };
         Self { state: Mutex::new(state), gives_way: Notify::new() }
     }
@@ -109,10 +112,11 @@ impl State {
         };
     }
 
-    /// When what is going on has taken too long, and what is to be said of it: an end of idleness is nothing to tell.
+    /// When what is going on has taken too long, and what is to be said of it: an end of idleness is nothing to tell, nor is
+    /// that of a connection on which nothing was ever said. Browsers open one more than they need.
     fn deadline(&self, limits: &EndpointLimits) -> (Instant, Option<Refused>) {
         let (allowed, refused) = match self.doing {
-            Doing::Asking => (limits.head_timeout, Some(Refused::HeadTimeout)),
+            Doing::Asking => (limits.head_timeout, self.has_spoken.then_some(Refused::HeadTimeout)),
             Doing::Answering => (limits.answer_timeout, Some(Refused::AnswerTimeout)),
             Doing::Idle => (limits.idle_timeout, None),
         };
@@ -284,6 +288,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
             let mut state = self.connection.state();
+            state.has_spoken = true;
             if state.doing == Doing::Idle && !state.is_http2 {
                 (state.doing, state.since) = (Doing::Asking, Instant::now());
             }
@@ -413,6 +418,8 @@ mod tests {
             let (deadline, refused) = state.deadline(&limits);
             (deadline - state.stalled.unwrap_or(state.since), refused)
         };
+        assert_eq!(what(&connection), (limits.head_timeout, None));
+        connection.state().has_spoken = true;
         assert_eq!(what(&connection), (limits.head_timeout, Some(Refused::HeadTimeout)));
         let answer = connection.answer();
         assert_eq!(what(&connection), (limits.answer_timeout, Some(Refused::AnswerTimeout)));
