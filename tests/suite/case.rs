@@ -237,8 +237,21 @@ fn instruments() -> impl Strategy<Value = Instrument> {
         vec((attributes(4), vec(raws(), 1..5)), 0..5),
     )
         .prop_map(
-            |((scope, is_viewed, exponential), (name, unit, description, boundaries), (kind, is_marked), points)| {
+            |(
+                (scope, is_viewed, exponential),
+                (name, unit, description, boundaries),
+                (kind, is_marked),
+                mut points,
+            )| {
                 let exponential = exponential.filter(|_| kind.is_histogram());
+                if exponential.is_some() {
+                    // The distance from a subnormal number to the largest ones is more than the SDK can count: it
+                    // subtracts 32-bit numbers of buckets at scale 20.
+                    let raws = points.iter_mut().flat_map(|(_, raws): &mut (_, Vec<Raw>)| raws);
+                    for raw in raws.filter(|raw| raw.float.is_subnormal()) {
+                        raw.float = f64::MIN_POSITIVE.copysign(raw.float);
+                    }
+                }
                 Instrument {
                     scope: scope.index(1_000),
                     // A view's name has a letter or digit.

@@ -14,9 +14,15 @@ use barograph::config::{
 };
 use barograph::opentelemetry::KeyValue;
 use barograph::{CounterSpec, MeterExt, ShutdownError, Telemetry};
+#[cfg(feature = "web-config")]
+use barograph::{Descriptor, Kind, SELF_METRICS, View};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 
+#[cfg(feature = "web-config")]
+use crate::parser::{Family, Format, Value, parse};
 use crate::receiver::{Receiver, Reply};
+#[cfg(feature = "web-config")]
+use crate::support::get;
 use crate::support::{find, wait_until};
 
 const JOBS: CounterSpec = CounterSpec::new("worker.jobs", "{job}", "Jobs.");
@@ -893,8 +899,11 @@ mod tls {
         let others = Certificates::write(&folder.path().join("others"));
         let ca_file = Some(others.authority);
         let telemetry = start(Protocol::Protobuf, &url, Tls { ca_file, ..Tls::default() }).unwrap();
-        let error = telemetry.force_flush(Duration::from_millis(400)).unwrap_err().to_string();
-        assert!(error.contains("no TLS: invalid peer certificate"), "{error}");
+        // A machine that has much to do may not come to the handshake in time.
+        wait_until("the reason is told", || {
+            let error = telemetry.force_flush(Duration::from_millis(400)).unwrap_err().to_string();
+            error.contains("no TLS: invalid peer certificate")
+        });
         assert!(failures(&telemetry.scrape().unwrap(), "otlp_http", "tls") >= 1.0);
         assert_eq!(receiver.count(), 0);
     }
@@ -925,5 +934,66 @@ mod tls {
             insecure: false,
         });
         assert!(other.contains("do not go together"), "{other}");
+    }
+}
+
+/// All of them at once: a pipeline that is scraped, pushes, is refused, is guarded, and has an instrument near its limit.
+#[cfg(feature = "web-config")]
+#[test]
+fn what_the_pipeline_says_about_itself_is_what_its_specs_say() {
+    use std::collections::BTreeSet;
+
+    let directory = tempfile::tempdir().unwrap();
+    let web_config = directory.path().join("web-config.yml");
+    std::fs::write(&web_config, "").unwrap();
+    let receiver = Receiver::start();
+    let telemetry = Telemetry::builder("suite")
+        .with_address("127.0.0.1:0")
+        .with_web_config(web_config)
+        .with_reader(MetricReader::Periodic(reader(Protocol::Protobuf, exporter(Protocol::Protobuf, &receiver.url()))))
+        .with_view(View::of("few").with_cardinality_limit(2))
+        .start()
+        .unwrap();
+    let meter = telemetry.meter("m");
+    meter.u64_observable_gauge("observed").with_callback(|observer| observer.observe(1, &[])).build();
+    let few = meter.u64_counter("few").build();
+    (0..4).for_each(|n| few.add(1, &[KeyValue::new("n", n)]));
+    telemetry.force_flush(LONG).unwrap();
+    receiver.answer([Reply::Status(400, None)]);
+    telemetry.force_flush(LONG).unwrap_err();
+    // What a scrape comes to, and what a collection finds, shows in the next.
+    let address = telemetry.local_addr().unwrap();
+    for _ in 0..2 {
+        assert_eq!(get(address, "/metrics").status, 200);
+    }
+    let families = parse(Format::Text004, get(address, "/metrics").body.as_bytes()).unwrap();
+
+    let is_own = |family: &&Family| family.name.starts_with("barograph_") || family.name.starts_with("otel_sdk_");
+    let own: BTreeSet<&str> = families.iter().filter(is_own).map(|family| &*family.name).collect();
+    let listed: Vec<String> = SELF_METRICS.iter().filter_map(Descriptor::scraped_name).collect();
+    assert_eq!(own, listed.iter().map(String::as_str).collect(), "no more and no less");
+    for (spec, name) in SELF_METRICS.iter().zip(&listed) {
+        let family = families.iter().find(|family| &family.name == name).unwrap();
+        let kind = match spec.kind {
+            Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
+            _ => "gauge",
+        };
+        assert_eq!((&*family.kind, &*family.help), (kind, spec.description), "{name}");
+        let mut keys = BTreeSet::new();
+        for point in &family.points {
+            for (key, value) in point.labels.iter().filter(|(key, _)| !key.starts_with("otel_scope_")) {
+                keys.insert(key.clone());
+                let closed = spec.attributes.iter().find(|attribute| attribute.key == key);
+                assert!(closed.is_none_or(|closed| closed.values.contains(&&**value)), "{name}: {key} {value}");
+            }
+            if let Value::Histogram { buckets, .. } = &point.value {
+                let bounds: Vec<f64> = buckets.iter().map(|(bound, _)| *bound).collect();
+                assert_eq!(bounds[..bounds.len() - 1], *spec.buckets.unwrap(), "{name}");
+            }
+        }
+        let declared =
+            spec.attributes.iter().map(|attribute| attribute.key).chain(spec.open_attributes.iter().copied());
+        assert_eq!(keys, declared.map(|key| key.replace('.', "_")).collect(), "{name}");
     }
 }
