@@ -33,13 +33,13 @@
 //!   in a router of your own.
 //! - **Trust**: a callback that panics loses its own series and nothing else; a name never doubles its unit or its
 //!   `_total`; what Prometheus could not read is left out and counted; [`Telemetry::verify`] says at start what is
-//!   wrong, naming both sides.
+//!   wrong, naming both sides. What the pipeline says about itself is listed in [`SELF_METRICS`].
 //!
 //! # Features
 //!
 //! - `prometheus` (default): the pipeline, the exposition, the endpoint. Without it the crate is the instrument layer on
 //!   the OpenTelemetry API alone, with no other dependency: what a library needs.
-//!
+//! - `page` (default): the live page at `/` of the endpoint ([`TelemetryBuilder::with_live_page`]).
 //! - `otlp` (default): pushing by OTLP, as http/protobuf, http/json and gRPC, with gzip.
 //! - `tls`: OTLP to endpoints of `https`.
 //! - `zstd`: pages and OTLP compressed with zstd.
@@ -101,6 +101,7 @@ pub use {
     guard::GuardedMeterProvider,
     pipeline::{Telemetry, TelemetryBuilder},
     scrape::{ReadinessLatch, ScrapeBody, ScrapeService},
+    self_metrics::METRICS as SELF_METRICS,
     view::View,
 };
 

@@ -15,7 +15,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use crate::attribute;
 use crate::attribute::Attribute;
 use crate::instrument::{Counter, Gauge, MeterExt, UpDownCounter};
-use crate::spec::{CounterSpec, Descriptor, GaugeSpec, HistogramSpec, UpDownCounterSpec};
+use crate::spec::{CounterSpec, Descriptor, GaugeSpec, HistogramSpec, ObservableGaugeSpec, UpDownCounterSpec};
 
 attribute! {
     /// Why an instrument records nothing.
@@ -75,19 +75,20 @@ attribute! {
     enum CallbackError: "reason" { Late = "late", Panic = "panic" }
 }
 
-/// The name has an open-ended attribute, `instrument`: the names of the program's observable instruments.
+/// `instrument` is the name of an observable instrument of the program.
 const CALLBACK_ERRORS: CounterSpec<CallbackError> = CounterSpec::new(
     "barograph.callback.errors",
     "{error}",
     "Callbacks of observable instruments that panicked, or that a collection did not wait for.",
-);
+)
+.open(&["instrument"]);
 
-/// Has the attribute `instrument` too.
 const CALLBACK_DURATION: HistogramSpec = HistogramSpec::new(
     "barograph.callback.duration",
     "s",
     "How long the callbacks of an observable instrument took in one collection.",
 )
+.open(&["instrument"])
 .buckets(DURATIONS);
 
 const INSTRUMENTS_REFUSED: CounterSpec<Refusal> = CounterSpec::new(
@@ -102,9 +103,8 @@ const POINTS_DROPPED: CounterSpec<DropReason> = CounterSpec::new(
     "Data points that were collected but not exposed to a scrape.",
 );
 
-/// By the status of the answer, an open-ended attribute, `code`.
 const SCRAPE_REQUESTS: CounterSpec =
-    CounterSpec::new("barograph.scrape.requests", "{request}", "Scrapes, by status code.");
+    CounterSpec::new("barograph.scrape.requests", "{request}", "Scrapes, by status code.").open(&["code"]);
 
 const SCRAPE_IN_FLIGHT: UpDownCounterSpec =
     UpDownCounterSpec::new("barograph.scrape.in_flight", "{request}", "Scrapes that are waiting or on their way.");
@@ -139,6 +139,7 @@ const EXPORT_DURATION: HistogramSpec = HistogramSpec::new(
     "s",
     "The duration of an export: of a scrape, from its request to its last byte.",
 )
+.open(&[COMPONENT_TYPE, COMPONENT_NAME, ERROR_TYPE])
 .buckets(DURATIONS);
 
 const COLLECTION_DURATION: HistogramSpec = HistogramSpec::new(
@@ -146,42 +147,79 @@ const COLLECTION_DURATION: HistogramSpec = HistogramSpec::new(
     "s",
     "The duration of a collection, callbacks included.",
 )
+.open(&[COMPONENT_TYPE, COMPONENT_NAME])
 .buckets(DURATIONS);
 
 const POINTS_EXPORTED: CounterSpec = CounterSpec::new(
     "otel.sdk.exporter.metric_data_point.exported",
     "{data_point}",
     "Data points whose export has ended.",
-);
+)
+.open(&[COMPONENT_TYPE, COMPONENT_NAME, ERROR_TYPE]);
+
+/// Whose the export or the collection is, and how it failed: the last one only where it did.
+const COMPONENT_TYPE: &str = "otel.component.type";
+const COMPONENT_NAME: &str = "otel.component.name";
+const ERROR_TYPE: &str = "error.type";
 
 /// Few, because each is a series: from what nobody notices to what Prometheus gives up on.
 const DURATIONS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 10.0];
 
 const EXPORT_FAILURES: CounterSpec<Reason> =
-    CounterSpec::new("barograph.export.failures", "{export}", "Exports that did not arrive whole, by reason.");
+    CounterSpec::new("barograph.export.failures", "{export}", "Exports that did not arrive whole, by reason.")
+        .open(&["exporter"]);
 
 const EXPORT_LAST_SUCCESS: GaugeSpec =
-    GaugeSpec::new("barograph.export.last_success_timestamp", "s", "When an export last arrived whole, as Unix time.");
+    GaugeSpec::new("barograph.export.last_success_timestamp", "s", "When an export last arrived whole, as Unix time.")
+        .open(&["exporter"]);
 
-/// They have open-ended attributes, `instrument` and `scope`: only instruments near their limit have these series, so
-/// that a page on which all is well has none. What they say comes out of a collection, so it shows in the next one.
-const INSTRUMENT_SERIES: GaugeSpec = GaugeSpec::new(
+/// Only instruments near their limit have these series, so that a page on which all is well has none. What they say
+/// comes out of a collection, so it shows in the next one.
+const INSTRUMENT_SERIES: ObservableGaugeSpec = ObservableGaugeSpec::new(
     "barograph.instrument.series",
     "{series}",
     "Series of an instrument with open attributes, at the collection before.",
-);
+)
+.open(&["instrument", "scope"]);
 
-const INSTRUMENT_SERIES_LIMIT: GaugeSpec = GaugeSpec::new(
+const INSTRUMENT_SERIES_LIMIT: ObservableGaugeSpec = ObservableGaugeSpec::new(
     "barograph.instrument.series.limit",
     "{series}",
     "How many series an instrument with open attributes may have.",
-);
+)
+.open(&["instrument", "scope"]);
 
-const INSTRUMENT_OVERFLOWING: GaugeSpec = GaugeSpec::new(
+const INSTRUMENT_OVERFLOWING: ObservableGaugeSpec = ObservableGaugeSpec::new(
     "barograph.instrument.overflowing",
     "",
     "Whether series of an instrument beyond its limit are added up in one: 1 if so, 0 if it only came near.",
-);
+)
+.open(&["instrument", "scope"]);
+
+/// Every metric that a pipeline can have of its own, under the meter `barograph`: for catalogues and dashboards.
+///
+/// `barograph.export.*` is there where something is pushed, `barograph.scrape.*` where there is an endpoint, and
+/// `barograph.instrument.*` while an instrument with open attributes is near its limit or beyond it.
+pub const METRICS: &[Descriptor] = &[
+    SCRAPE_REQUESTS.descriptor(),
+    SCRAPE_IN_FLIGHT.descriptor(),
+    SCRAPE_BYTES.descriptor(),
+    SCRAPE_SERIES.descriptor(),
+    SCRAPE_REFUSED.descriptor(),
+    WEB_CONFIG_VALID.descriptor(),
+    EXPORT_FAILURES.descriptor(),
+    EXPORT_LAST_SUCCESS.descriptor(),
+    EXPORT_DURATION.descriptor(),
+    POINTS_EXPORTED.descriptor(),
+    COLLECTION_DURATION.descriptor(),
+    CALLBACK_DURATION.descriptor(),
+    CALLBACK_ERRORS.descriptor(),
+    POINTS_DROPPED.descriptor(),
+    INSTRUMENTS_REFUSED.descriptor(),
+    INSTRUMENT_SERIES.descriptor(),
+    INSTRUMENT_SERIES_LIMIT.descriptor(),
+    INSTRUMENT_OVERFLOWING.descriptor(),
+];
 
 /// A stream whose attributes are open, or that is beyond its limit of series.
 #[derive(Clone, Debug)]
@@ -391,7 +429,7 @@ impl ExportMetrics {
     /// The attributes of what went wrong in this way.
     fn of_error(&self, error: &'static str) -> [KeyValue; 3] {
         let [kind, name] = self.component.clone();
-        [kind, name, KeyValue::new("error.type", error)]
+        [kind, name, KeyValue::new(ERROR_TYPE, error)]
     }
 
     pub(crate) fn collected(&self, took: Duration) {
@@ -431,7 +469,7 @@ pub(crate) struct Points {
 
 /// The attributes that say in the semantic conventions' terms who it is.
 fn component(kind: &'static str, number: usize) -> [KeyValue; 2] {
-    [KeyValue::new("otel.component.type", kind), KeyValue::new("otel.component.name", format!("{kind}/{number}"))]
+    [KeyValue::new(COMPONENT_TYPE, kind), KeyValue::new(COMPONENT_NAME, format!("{kind}/{number}"))]
 }
 
 /// What the scrape endpoints of a pipeline say about themselves.
@@ -533,7 +571,7 @@ impl Drop for Scrape {
         let took = self.begun.elapsed().as_secs_f64();
         match self.error {
             None => self.metrics.duration.record(took, &[kind, name]),
-            Some(error) => self.metrics.duration.record(took, &[kind, name, KeyValue::new("error.type", error)]),
+            Some(error) => self.metrics.duration.record(took, &[kind, name, KeyValue::new(ERROR_TYPE, error)]),
         }
     }
 }

@@ -115,12 +115,15 @@ pub struct Descriptor {
     pub kind: Kind,
     /// The closed attributes its series are told apart by.
     pub attributes: &'static [AttributeInfo],
+    /// The keys of its open attributes, whose values are known only when the program runs. Typed handles have none; the
+    /// pipeline's own metrics do.
+    pub open_attributes: &'static [&'static str],
     /// A histogram's upper bounds; `None` for a preset that fits the unit.
     pub buckets: Option<&'static [f64]>,
 }
 
 impl Descriptor {
-    /// The number of series the spec can make.
+    /// The number of series the spec can make: with open attributes, for each combination of their values.
     #[must_use]
     pub fn cardinality(&self) -> usize {
         self.attributes.iter().map(|attribute| attribute.values.len()).product()
@@ -159,6 +162,7 @@ macro_rules! spec {
                         unit,
                         kind: Kind::$kind,
                         attributes: A::ATTRIBUTES,
+                        open_attributes: &[],
                         buckets: None,
                     },
                     attributes: PhantomData,
@@ -216,6 +220,23 @@ spec!(
     ObservableGaugeSpec,
     ObservableGauge
 );
+
+/// The kinds that the pipeline's own metrics with open attributes have.
+#[cfg(feature = "prometheus")]
+macro_rules! open {
+    ($($name:ident),+) => {$(
+        impl<A: AttributeSet> $name<A> {
+            /// Says that its series have attributes more, which are recorded through the OpenTelemetry API.
+            pub(crate) const fn open(mut self, keys: &'static [&'static str]) -> Self {
+                self.descriptor.open_attributes = keys;
+                self
+            }
+        }
+    )+};
+}
+
+#[cfg(feature = "prometheus")]
+open!(CounterSpec, GaugeSpec, HistogramSpec, ObservableGaugeSpec);
 
 impl<A: AttributeSet> HistogramSpec<A> {
     /// The upper bounds of the buckets, ascending; the one above them all is implied.
