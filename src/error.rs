@@ -76,7 +76,7 @@ impl fmt::Display for StartError {
             }
             Self::Path { path } => write!(
                 f,
-                "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /livez, /readyz, /debug/metrics"
+                "the scrape endpoint's path `{path}` cannot be served: it starts with `/`, has no `?` or blank, and is none of /, /live, /livez, /readyz, /debug/metrics"
             ),
             Self::Config(error) => error.fmt(f),
             Self::Thread { name, source } => write!(f, "failed to start the thread {name}: {}", reason(source)),

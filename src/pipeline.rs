@@ -143,7 +143,7 @@ impl Telemetry {
     /// page always means that there are no metrics.
     pub fn scrape(&self) -> Result<String, ScrapeError> {
         let timeout = self.service.default_timeout();
-        let request = Request { asked: Asked::default(), compression: Compression::None, timeout };
+        let request = Request { wanted: Box::new(Asked::default()), compression: Compression::None, timeout };
         let page = self.service.gatherer().page_blocking(request)?;
         // The encoder writes nothing but UTF-8.
         Ok(String::from_utf8(page).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

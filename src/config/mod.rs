@@ -65,9 +65,10 @@ pub(crate) use file::{fields, yaml};
 pub(crate) use model::without_password;
 pub use model::{
     Compression, Config, ConsoleMetricExporter, EndpointLimits, ExemplarFilter, HistogramAggregation, IncludeExclude,
-    Listener, MeterConfigurator, MeterMatcher, MeterProvider, MetricReader, OtlpFileMetricExporter, OtlpHttpEncoding,
-    OtlpMetricExporter, PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader,
-    PushMetricExporter, RateLimit, Resource, ResourceDetection, ResourceDetector, TemporalityPreference, Tls,
+    Listener, LivePage, MeterConfigurator, MeterMatcher, MeterProvider, MetricReader, OtlpFileMetricExporter,
+    OtlpHttpEncoding, OtlpMetricExporter, PeriodicMetricReader, Preferences, PrometheusMetricExporter,
+    PullMetricReader, PushMetricExporter, RateLimit, Resource, ResourceDetection, ResourceDetector,
+    TemporalityPreference, Tls,
 };
 pub use settings::Setting;
 

@@ -449,6 +449,9 @@ pub struct PrometheusMetricExporter {
     pub created_series: bool,
     /// Whether `/debug/metrics` explains every metric. Defaults to false. Not in the schema.
     pub debug_page: bool,
+    /// Who sees the live page at `/`. Defaults to browsers on this machine. Needs the feature `page`, which is on by
+    /// default. Not in the schema.
+    pub live_page: LivePage,
     /// The file that asks for TLS and for credentials, in the format of Prometheus' own exporters. Defaults to none. Needs
     /// the feature `web-config`. Not in the schema.
     pub web_config_file: Option<PathBuf>,
@@ -457,6 +460,34 @@ pub struct PrometheusMetricExporter {
     /// How long it is served after a shutdown has begun, so that the last values are scraped. Defaults to not at all. Not
     /// in the schema.
     pub linger: Duration,
+}
+
+/// Who sees the live page at `/` of a scrape endpoint, and its data at `/live`. Everybody else gets a plain page, and a 403.
+///
+/// What it shows is what a scrape shows, and which instruments have no series yet. Credentials of a web configuration are
+/// asked for as they are for every path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LivePage {
+    /// Whoever connects from a loopback address or through a socket in the file system, asks for a loopback name or one of
+    /// `allowed_hosts`, and is no proxy that speaks for somebody else. Where the service is mounted in a router of your own
+    /// nobody does: who connects is not known there.
+    #[default]
+    Loopback,
+    /// Whoever reaches the endpoint.
+    Anyone,
+    /// Nobody.
+    Off,
+}
+
+impl LivePage {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Anyone => "anyone",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A place where a scrape endpoint listens.
@@ -610,6 +641,7 @@ impl Default for PrometheusMetricExporter {
             namespace: String::new(),
             created_series: false,
             debug_page: false,
+            live_page: LivePage::default(),
             listeners: Vec::new(),
             web_config_file: None,
             limits: EndpointLimits::default(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::model::{
-    Compression, EndpointLimits, ExemplarFilter, HistogramAggregation, IncludeExclude, MASKED, MeterProvider,
+    Compression, EndpointLimits, ExemplarFilter, HistogramAggregation, IncludeExclude, LivePage, MASKED, MeterProvider,
     MetricReader, OtlpHttpEncoding, OtlpMetricExporter, Preferences, PrometheusMetricExporter, PushMetricExporter,
     RateLimit, ResourceDetector, TemporalityPreference, without_password,
 };
@@ -191,6 +191,9 @@ impl List<'_> {
         }
         if exporter.debug_page {
             self.add(&format!("{path}.debug_page"), true);
+        }
+        if exporter.live_page != LivePage::default() {
+            self.add(&format!("{path}.live_page"), exporter.live_page.as_str());
         }
         self.endpoint_limits(&format!("{path}.limits"), &exporter.limits);
         if !exporter.linger.is_zero() {

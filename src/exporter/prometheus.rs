@@ -126,22 +126,28 @@ impl PrometheusExporter {
     /// Writes what was collected from the SDK and from a merged registry, as far as it is asked for.
     pub(crate) fn export(&self, data: &ResourceMetrics, merged: &[MetricFamily], asked: &Asked, out: &mut Out<'_>) {
         match asked.format.syntax {
-            Syntax::Text004 | Syntax::Text100 => self.walk(data, merged, asked, TextEncoder::new(out), false),
-            Syntax::OpenMetrics001 | Syntax::OpenMetrics100 => {
-                let encoder = OpenMetricsEncoder::new(out, self.options.created_series);
-                self.walk(data, merged, asked, encoder, true);
+            Syntax::Text004 | Syntax::Text100 => {
+                self.walk(data, merged, asked, &mut TextEncoder::new(out), false, true);
             }
-            Syntax::Protobuf => self.walk(data, merged, asked, ProtobufEncoder::new(out), false),
+            Syntax::OpenMetrics001 | Syntax::OpenMetrics100 => {
+                let mut encoder = OpenMetricsEncoder::new(out, self.options.created_series);
+                self.walk(data, merged, asked, &mut encoder, true, true);
+            }
+            Syntax::Protobuf => {
+                self.walk(data, merged, asked, &mut ProtobufEncoder::new(out), false, true);
+            }
         }
     }
 
-    fn walk(
+    /// Shows it to any encoder, and counts what was shown and what was not if this is a scrape.
+    pub(crate) fn walk(
         &self,
         data: &ResourceMetrics,
         merged: &[MetricFamily],
         asked: &Asked,
-        mut encoder: impl Encoder,
+        encoder: &mut impl Encoder,
         open_metrics: bool,
+        is_scrape: bool,
     ) {
         let scopes: Vec<&InstrumentationScope> = data.scope_metrics().map(|scope| scope.scope()).collect();
         let constant: Vec<_> =
@@ -154,10 +160,11 @@ impl PrometheusExporter {
             of_registry: FixedLabels::new(None, &constant),
             of_target: FixedLabels::default(),
         };
-        let entries = self.entries(data, &scopes, merged, asked);
+        let entries = self.entries(data, &scopes, merged, asked, is_scrape);
         let mut page = Page {
             escaping: asked.format.escaping,
             open_metrics,
+            is_scrape,
             fixed: &fixed,
             names: LabelNames::default(),
             taken: HashSet::new(),
@@ -167,13 +174,15 @@ impl PrometheusExporter {
             if encoder.is_stopped() {
                 return;
             }
-            points += self.family(family, &mut page, &mut encoder);
+            points += self.family(family, &mut page, encoder);
         }
         if asked.names.is_empty() {
             self.orders.lock().unwrap_or_else(PoisonError::into_inner).keep_to(asked.format.escaping, &entries);
         }
         encoder.end();
-        self.scrape_metrics.page(points, asked.names.is_empty());
+        if is_scrape {
+            self.scrape_metrics.page(points, asked.names.is_empty());
+        }
     }
 
     /// Every metric that is asked for under its scraped name, in the order in which they are written.
@@ -183,6 +192,7 @@ impl PrometheusExporter {
         scopes: &[&InstrumentationScope],
         merged: &'a [MetricFamily],
         asked: &Asked,
+        is_scrape: bool,
     ) -> Vec<Entry<'a>> {
         let escaping = asked.format.escaping;
         let mut entries = Vec::new();
@@ -203,7 +213,7 @@ impl PrometheusExporter {
                 let (name, unit) = (metric.name(), metric.unit());
                 match self.options.naming.metric(name, unit, series.name_kind()) {
                     Some(translated) => add(translated, name, unit, metric.description(), Some(index), series),
-                    None => self.drop_points(name, series.len(), DropReason::InvalidName),
+                    None => self.drop_points(is_scrape, name, series.len(), DropReason::InvalidName),
                 }
             }
         }
@@ -213,7 +223,7 @@ impl PrometheusExporter {
             if is_family_name(family.name()) {
                 add(as_it_is(family.name()), family.name(), "", family.help(), None, series);
             } else {
-                self.drop_points(family.name(), series.len(), DropReason::InvalidName);
+                self.drop_points(is_scrape, family.name(), series.len(), DropReason::InvalidName);
             }
         }
         entries.sort_by(|a, b| {
@@ -243,7 +253,7 @@ impl PrometheusExporter {
         };
         let (shown, dropped): (Vec<&Entry<'_>>, Vec<_>) = entries.iter().partition(fits);
         for entry in dropped {
-            self.drop_points(entry.original, entry.series.len(), DropReason::Conflict);
+            self.drop_points(page.is_scrape, entry.original, entry.series.len(), DropReason::Conflict);
         }
         let Some(kind) = kind else { return 0 };
         let bounds: Vec<Vec<f64>> = shown.iter().map(|entry| entry.series.bounds()).collect();
@@ -290,8 +300,8 @@ impl PrometheusExporter {
             self.orders.lock().unwrap_or_else(PoisonError::into_inner).put(page.escaping, &first.name, order);
         }
         for (entry, left_out) in shown.iter().zip(&walked.left_out) {
-            self.drop_points(entry.original, left_out.duplicates, DropReason::Duplicate);
-            self.drop_points(entry.original, left_out.invalid, DropReason::InvalidValue);
+            self.drop_points(page.is_scrape, entry.original, left_out.duplicates, DropReason::Duplicate);
+            self.drop_points(page.is_scrape, entry.original, left_out.invalid, DropReason::InvalidValue);
         }
         walked.written
     }
@@ -306,8 +316,8 @@ impl PrometheusExporter {
         kept
     }
 
-    fn drop_points(&self, metric: &str, points: usize, reason: DropReason) {
-        if points == 0 {
+    fn drop_points(&self, is_scrape: bool, metric: &str, points: usize, reason: DropReason) {
+        if points == 0 || !is_scrape {
             return;
         }
         self.self_metrics.points_dropped(metric, points, reason);
@@ -356,6 +366,7 @@ struct Fixed {
 struct Page<'f> {
     escaping: Escaping,
     open_metrics: bool,
+    is_scrape: bool,
     fixed: &'f Fixed,
     names: LabelNames,
     /// What the series of the families so far are called, and in OpenMetrics the families too.

@@ -22,7 +22,7 @@ mod unit;
 use std::time::SystemTime;
 
 pub(crate) use escape::{Escaping, is_family_name};
-pub(crate) use exponential::Grid;
+pub(crate) use exponential::{Classic, Grid};
 pub(crate) use label::{Label, LabelNames, Labels, label_name};
 pub use name::TranslationStrategy;
 pub(crate) use name::{MetricName, NameKind, NameStory, Naming, scraped_kinds};

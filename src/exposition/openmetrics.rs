@@ -7,8 +7,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::escape::help;
-use super::exponential::{Classic, Grid};
 use super::lines::{BoundStyle, Lines};
+use super::{Classic, Grid};
 use super::{
     Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
 };

@@ -130,6 +130,14 @@ pub(crate) struct SeenStream {
     pub(crate) keys: BTreeSet<String>,
 }
 
+impl SeenStream {
+    /// The order in which the exporter lets one of several metrics win.
+    pub(crate) fn order(&self) -> impl Ord + '_ {
+        let scope = (self.scope.name(), self.scope.version(), self.scope.schema_url());
+        (&self.name, scope, self.kinds.1, self.number)
+    }
+}
+
 /// A family of a merged registry.
 #[derive(Clone, Debug)]
 pub(crate) struct MergedFamily {

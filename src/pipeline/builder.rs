@@ -16,8 +16,9 @@ use prometheus::Registry;
 
 use super::Telemetry;
 use crate::config::{
-    self, Configuration, EndpointLimits, Fallback, HistogramAggregation, IncludeExclude, Listener, MeterMatcher,
-    MetricReader, PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader, TemporalityPreference,
+    self, Configuration, EndpointLimits, Fallback, HistogramAggregation, IncludeExclude, Listener, LivePage,
+    MeterMatcher, MetricReader, PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader,
+    TemporalityPreference,
 };
 use crate::error::{ConfigError, StartError};
 use crate::exporter::{
@@ -28,7 +29,7 @@ use crate::exposition::{Naming, TranslationStrategy};
 use crate::guard::{Callbacks, EnabledMeters, GuardedMeterProvider, Scraped, Watch};
 use crate::resource;
 use crate::scrape::{
-    Bound, Collector, DebugPage, Endpoint, Gatherer, Offer, Readiness, ScrapeService, ScrapeTimeouts, Server,
+    Bound, Collector, DebugPage, Endpoint, Gatherer, Live, Offer, Readiness, ScrapeService, ScrapeTimeouts, Server,
     WebConfig, bind,
 };
 use crate::self_metrics::{self, ExportMetrics, ScrapeMetrics, SelfMetrics};
@@ -369,6 +370,21 @@ impl TelemetryBuilder {
         self.change_prometheus("debug_page", |exporter| exporter.debug_page = true)
     }
 
+    /// Chooses who sees the live page at `/`, which shows in a browser what is recorded, as it is recorded. Defaults to
+    /// browsers on this machine, [`LivePage::Loopback`]. Nothing is collected for it but while it is open. Without the
+    /// feature `page` there is none, whatever is said here.
+    ///
+    /// ```
+    /// use barograph::Telemetry;
+    /// use barograph::config::LivePage;
+    ///
+    /// // In a container the browser is on another machine.
+    /// let builder = Telemetry::builder("checkout").with_address("0.0.0.0:9464").with_live_page(LivePage::Anyone);
+    /// ```
+    pub fn with_live_page(self, page: LivePage) -> Self {
+        self.change_prometheus("live_page", move |exporter| exporter.live_page = page)
+    }
+
     /// Shows the metrics of this registry in our scrape, after the SDK's. Under one name the SDK's type and points win.
     /// They are not pushed: who pushes is the SDK's reader, which does not know them.
     ///
@@ -444,12 +460,22 @@ impl TelemetryBuilder {
         let service_name = service_name(&configuration);
         let readiness = Arc::new(Readiness::default());
         let linger = pulls.iter().map(|(_, pull)| pull.reader.exporter.linger).max().unwrap_or_default();
-        let endpoint = |exporter: &PrometheusMetricExporter, gatherer, debug| {
+        let endpoint = |exporter: &PrometheusMetricExporter, gatherer, debug, live| {
             let EndpointLimits { scrape_timeout: default, scrape_timeout_offset: offset, .. } = exporter.limits;
             let (path, timeouts) = (exporter.path.clone(), ScrapeTimeouts { default: default.min(LONGEST), offset });
             let (service_name, provider) = (service_name.clone(), provider.clone());
             let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&scrape_metrics));
-            ScrapeService::new(Endpoint { service_name, path, gatherer, timeouts, provider, debug, readiness, metrics })
+            ScrapeService::new(Endpoint {
+                service_name,
+                path,
+                gatherer,
+                timeouts,
+                provider,
+                debug,
+                live,
+                readiness,
+                metrics,
+            })
         };
         let (mut services, mut offers) = (Vec::new(), Vec::new());
         for (reader, Pull { reader: pull, listeners, web_config }) in pulls {
@@ -463,9 +489,10 @@ impl TelemetryBuilder {
             let watch = sources.watch(&reader, &provider, pull.exporter.debug_page);
             let debug = pull.exporter.debug_page;
             let debug = debug.then(|| DebugPage::new(watch.clone(), shown(&pull.exporter)));
+            let live = Live::new(pull.exporter.live_page, watch.clone(), shown(&pull.exporter));
             let collector = Collector::new(reader, merged, provider.clone(), watch, Arc::clone(&scrape_metrics));
             let gatherer = Gatherer::start(collector, exporter, max_scrapes).map_err(thread("barograph-gather"))?;
-            let service = endpoint(&pull.exporter, gatherer, debug);
+            let service = endpoint(&pull.exporter, gatherer, debug, live);
             if !listeners.is_empty() {
                 let (service, metrics) = (service.clone(), Arc::clone(&scrape_metrics));
                 let hosts = hosts(&pull.exporter.host, &pull.exporter.listeners);
@@ -474,7 +501,7 @@ impl TelemetryBuilder {
             }
             services.push(service);
         }
-        let service = services.first().cloned().unwrap_or_else(|| endpoint(&scraped, Gatherer::absent(), None));
+        let service = services.first().cloned().unwrap_or_else(|| endpoint(&scraped, Gatherer::absent(), None, None));
         let gatherers = services.iter().map(|service| service.gatherer().clone()).collect();
         let mut servers = Vec::new();
         for (listeners, offer) in offers {
@@ -703,7 +730,7 @@ fn hosts(host: &str, listeners: &[Listener]) -> Vec<String> {
 fn is_path(path: &str) -> bool {
     path.starts_with('/')
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
-        && !matches!(path, "/" | "/livez" | "/readyz" | "/debug/metrics")
+        && !matches!(path, "/" | "/live" | "/livez" | "/readyz" | "/debug/metrics")
 }
 
 /// A reader that the SDK owns and that we collect from.

@@ -144,11 +144,7 @@ impl Explained<'_> {
     fn families(&self, entries: &mut usize) -> BTreeMap<String, Family> {
         let mut families: BTreeMap<String, Family> = BTreeMap::new();
         let mut streams: Vec<&SeenStream> = self.snapshot.streams.iter().collect();
-        // The order in which the exporter lets one of several metrics win.
-        streams.sort_by(|a, b| {
-            let order = |stream: &SeenStream| (stream.kinds.1, stream.number);
-            (&a.name, scope_order(&a.scope), order(a)).cmp(&(&b.name, scope_order(&b.scope), order(b)))
-        });
+        streams.sort_by(|a, b| a.order().cmp(&b.order()));
         for stream in streams {
             let Some(story) = self.story(&stream.name, &stream.unit, stream.kinds.0) else { continue };
             let instrument = stream.source.as_ref().map_or(&stream.name, |known| &known.instrument.name);
@@ -439,10 +435,6 @@ fn family_word(kind: FamilyKind) -> &'static str {
         FamilyKind::Summary => "summary",
         FamilyKind::Untyped => "untyped",
     }
-}
-
-fn scope_order(scope: &InstrumentationScope) -> impl Ord + '_ {
-    (scope.name(), scope.version(), scope.schema_url())
 }
 
 fn meter(scope: &InstrumentationScope) -> Json {

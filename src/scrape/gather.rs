@@ -70,21 +70,24 @@ impl Collector {
         }
         let data = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         let (idle, events) = (Arc::clone(&self.idle), events.clone());
-        let mut collected = Collected { data, merged: Arc::default(), idle, events };
+        let mut collected = Collected { data, merged: Arc::default(), took: Duration::ZERO, idle, events };
         let result = callbacks.show(round, false, || self.reader.collect(&mut collected.data));
         result.map_err(|error| failed(error.to_string()))?;
         let merged = self.merged.as_ref().and_then(|merged| merged.of_round(round.number()));
         collected.merged = merged.unwrap_or_default();
-        self.metrics.collected(begun.elapsed());
+        collected.took = begun.elapsed();
+        self.metrics.collected(collected.took);
         self.watch.look(&collected.data, Some(&collected.merged));
         Ok(Arc::new(collected))
     }
 }
 
 /// One collection, for all the pages that are made of it.
-struct Collected {
-    data: ResourceMetrics,
-    merged: Arc<Vec<MetricFamily>>,
+pub(crate) struct Collected {
+    pub(super) data: ResourceMetrics,
+    pub(super) merged: Arc<Vec<MetricFamily>>,
+    /// How long it took.
+    pub(super) took: Duration,
     idle: Arc<Mutex<Option<ResourceMetrics>>>,
     events: mpsc::Sender<Event>,
 }
@@ -97,9 +100,21 @@ impl Drop for Collected {
     }
 }
 
+/// Makes a page of a collection.
+pub(crate) trait Render: Send {
+    fn render(&self, collected: &Collected, exporter: &PrometheusExporter, out: &mut Out<'_>);
+}
+
+/// What Prometheus asks for.
+impl Render for Asked {
+    fn render(&self, collected: &Collected, exporter: &PrometheusExporter, out: &mut Out<'_>) {
+        exporter.export(&collected.data, &collected.merged, self, out);
+    }
+}
+
 /// One page that somebody wants.
 pub(crate) struct Request {
-    pub(crate) asked: Asked,
+    pub(crate) wanted: Box<dyn Render>,
     pub(crate) compression: Compression,
     /// How long it may take until there is something of the page.
     pub(crate) timeout: Duration,
@@ -578,7 +593,7 @@ fn encode(
     let export = |hand_on: &mut dyn FnMut(&mut Vec<u8>) -> bool| {
         let mut out = Out::new(hand_on);
         out.buffer = buffers.take();
-        exporter.export(&collected.data, &collected.merged, &request.asked, &mut out);
+        request.wanted.render(&collected, exporter, &mut out);
         buffers.give_back(mem::take(&mut out.buffer));
         !out.is_stopped()
     };
@@ -604,7 +619,7 @@ mod tests {
     type Scrape = Pin<Box<dyn Future<Output = Result<ScrapeBody, ScrapeError>>>>;
 
     fn request(timeout: Duration) -> Request {
-        Request { asked: Asked::default(), compression: Compression::None, timeout }
+        Request { wanted: Box::new(Asked::default()), compression: Compression::None, timeout }
     }
 
     /// A scrape that has been asked for.

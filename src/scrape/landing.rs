@@ -2,8 +2,18 @@
 
 use crate::error::Problem;
 
+/// Where the live page is not shown: why, and what shows it.
+pub(super) const HIDDEN: &str = "the live page is shown on this machine only, to a browser that asks the endpoint itself for a loopback name such as localhost: `with_live_page(LivePage::Anyone)` of the builder shows it to everybody";
+
 /// A plain page without scripts, styles from elsewhere, or anything that a browser would have to fetch.
-pub(super) fn page(service: &str, metrics_path: &str, debug_path: Option<&str>, problems: &[Problem]) -> String {
+/// `is_live` is whether there is a live page, which others see.
+pub(super) fn page(
+    service: &str,
+    metrics_path: &str,
+    debug_path: Option<&str>,
+    is_live: bool,
+    problems: &[Problem],
+) -> String {
     let service = escaped(service);
     let metrics_path = escaped(metrics_path);
     // Relative, so that the links lead on when the page is mounted below another path.
@@ -20,6 +30,7 @@ pub(super) fn page(service: &str, metrics_path: &str, debug_path: Option<&str>, 
             format!("<h2>Problems</h2>\n<ul>\n{items}</ul>")
         }
     };
+    let hidden = if is_live { format!("<p>Here {}.</p>\n", escaped(HIDDEN)) } else { String::new() };
     format!(
         "<!DOCTYPE html>\n\
          <html lang=\"en\">\n\
@@ -34,6 +45,7 @@ pub(super) fn page(service: &str, metrics_path: &str, debug_path: Option<&str>, 
          <li><a href=\"readyz\">/readyz</a> the program is ready, or what it waits for</li>\n\
          </ul>\n\
          {problems}\n\
+         {hidden}\
          </body>\n\
          </html>\n"
     )
@@ -51,7 +63,7 @@ mod tests {
     #[test]
     fn names_cannot_break_out_of_the_page() {
         let instrument = InstrumentName { name: "<script>".to_owned(), scope: "a&b".to_owned() };
-        let page = page("\"svc\"<b>", "/metrics", None, &[Problem::InvalidName { instrument }]);
+        let page = page("\"svc\"<b>", "/metrics", None, false, &[Problem::InvalidName { instrument }]);
         assert!(page.contains("<h1>&quot;svc&quot;&lt;b&gt;</h1>"), "{page}");
         assert!(page.contains("`&lt;script&gt;` of meter `a&amp;b` records nothing"), "{page}");
     }

@@ -11,6 +11,11 @@ mod debug;
 mod gather;
 mod landing;
 mod listener;
+#[cfg(feature = "page")]
+mod live;
+#[cfg(not(feature = "page"))]
+#[path = "no_live.rs"]
+mod live;
 mod rate_limit;
 mod readiness;
 mod server;
@@ -26,6 +31,7 @@ pub(crate) use compression::Compression;
 pub(crate) use debug::DebugPage;
 pub(crate) use gather::{Collector, Gatherer, Request};
 pub(crate) use listener::{Bound, bind};
+pub(crate) use live::Live;
 pub(crate) use readiness::Readiness;
 pub use readiness::ReadinessLatch;
 pub(crate) use server::{Offer, Server};

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -221,24 +221,24 @@ async fn accept(listener: &Listening, door: &Arc<Door>, watchers: &GracefulShutd
     let mut logged: Option<Instant> = None;
     loop {
         let accepted = match listener {
-            Listening::Tcp(listener, _) => listener.accept().await.map(|(stream, _)| {
+            Listening::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 // What is left of an answer leaves at once; hyper puts small parts together by itself.
                 let _ = stream.set_nodelay(true);
-                Stream::Tcp(stream)
+                (Stream::Tcp(stream), peer.ip().to_canonical().is_loopback())
             }),
             #[cfg(unix)]
-            Listening::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Listening::Unix(listener, _) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), true)),
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, is_local)) => {
                 let place = door.connections.place(&door.offer.limits).await;
                 let (door, watcher) = (Arc::clone(door), watchers.watcher());
-                let is_loopback = listener.is_loopback();
+                let origin = Origin { is_loopback: listener.is_loopback(), is_local };
                 tokio::spawn(async move {
                     match stream {
-                        Stream::Tcp(stream) => door.serve(stream, place, watcher, is_loopback).await,
+                        Stream::Tcp(stream) => door.serve(stream, place, watcher, origin).await,
                         #[cfg(unix)]
-                        Stream::Unix(stream) => door.serve(stream, place, watcher, is_loopback).await,
+                        Stream::Unix(stream) => door.serve(stream, place, watcher, origin).await,
                     }
                 });
             }
@@ -255,6 +255,16 @@ async fn accept(listener: &Listening, door: &Arc<Door>, watchers: &GracefulShutd
             }
         }
     }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// Whether it comes without TLS to a socket that only programs of this machine can connect to, a browser among them,
+    /// which can be made to.
+    is_loopback: bool,
+    /// Whether it comes from a program of this machine, wherever the socket listens.
+    is_local: bool,
 }
 
 enum Stream {
@@ -295,7 +305,7 @@ impl Door {
     }
 
     /// Serves one connection to its end.
-    async fn serve<S>(self: Arc<Self>, stream: S, place: Place, watcher: Watcher, is_loopback: bool)
+    async fn serve<S>(self: Arc<Self>, stream: S, place: Place, watcher: Watcher, origin: Origin)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -305,11 +315,14 @@ impl Door {
             biased;
             ended = async {
                 let Some(config) = &self.offer.web_config else {
-                    return door.http1(stream, &place, watcher, is_loopback).await;
+                    return door.http1(stream, &place, watcher, origin).await;
                 };
                 match config.current().await.tls() {
-                    None => door.http1(stream, &place, watcher, is_loopback).await,
-                    Some(acceptor) => door.tls(acceptor, stream, &place, watcher).await,
+                    None => door.http1(stream, &place, watcher, origin).await,
+                    Some(acceptor) => {
+                        // Whoever was led astray finds a certificate of another name.
+                        door.tls(acceptor, stream, &place, watcher, Origin { is_loopback: false, ..origin }).await
+                    }
                 }
             } => ended,
             expired = place.connection.expiry(&self.offer.limits) => expired,
@@ -326,6 +339,7 @@ impl Door {
         mut stream: Watched<S>,
         place: &Place,
         watcher: Watcher,
+        origin: Origin,
     ) -> Option<Refused>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -346,7 +360,7 @@ impl Door {
             }
         }
         match acceptor.accept(stream).await {
-            Ok(stream) => self.http(stream, place, watcher).await,
+            Ok(stream) => self.http(stream, place, watcher, origin).await,
             Err(error) => {
                 tracing::debug!(%error, "a TLS handshake with the scrape endpoint failed");
                 Some(Refused::Handshake)
@@ -361,6 +375,7 @@ impl Door {
         _: S,
         _: &Place,
         _: Watcher,
+        _: Origin,
     ) -> Option<Refused> {
         acceptor.none()
     }
@@ -372,6 +387,7 @@ impl Door {
         stream: tokio_rustls::server::TlsStream<Watched<S>>,
         place: &Place,
         watcher: Watcher,
+        origin: Origin,
     ) -> Option<Refused>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -379,7 +395,7 @@ impl Door {
         use hyper_util::rt::{TokioExecutor, TokioTimer};
 
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return self.http1(stream, place, watcher, false).await;
+            return self.http1(stream, place, watcher, origin).await;
         }
         place.connection.is_http2();
         let limits = &self.offer.limits;
@@ -391,20 +407,20 @@ impl Door {
             .max_local_error_reset_streams(MAX_RESETS)
             .max_header_list_size(u32::try_from(limits.max_head_bytes.max(MIN_HEAD_BYTES)).unwrap_or(u32::MAX))
             .max_send_buf_size(MAX_UNSENT);
-        let answer = self.answerer(place, false);
+        let answer = self.answerer(place, origin);
         // A scraper that goes away mid-answer is its own business.
         let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await;
         None
     }
 
-    async fn http1<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher, is_loopback: bool) -> Option<Refused>
+    async fn http1<S>(self: Arc<Self>, stream: S, place: &Place, watcher: Watcher, origin: Origin) -> Option<Refused>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http1::Builder::new();
         // Reads have a deadline of our own, which tells a head on its way from idleness.
         builder.header_read_timeout(None).max_buf_size(self.offer.limits.max_head_bytes.max(MIN_HEAD_BYTES));
-        let answer = self.answerer(place, is_loopback);
+        let answer = self.answerer(place, origin);
         // hyper has answered 431 or 400.
         match watcher.watch(builder.serve_connection(TokioIo::new(stream), service_fn(answer))).await {
             Err(error) if error.is_parse_too_large() => Some(Refused::Head),
@@ -417,14 +433,14 @@ impl Door {
     fn answerer(
         self: Arc<Self>,
         place: &Place,
-        is_loopback: bool,
+        origin: Origin,
     ) -> impl Fn(Request<Incoming>) -> BoxedAnswer + Send + Sync + 'static {
         let connection = Arc::clone(&place.connection);
         move |request| {
             let (door, mut answering) = (Arc::clone(&self), connection.answer());
             Box::pin(async move {
                 let unwritten = Arc::clone(&door.answers).read_owned().await;
-                let answer = door.answer(request, is_loopback, &mut answering).await;
+                let answer = door.answer(request, origin, &mut answering).await;
                 let held = Arc::new((answering, unwritten));
                 Ok(answer.map(|body| Held { body, held }))
             })
@@ -434,7 +450,7 @@ impl Door {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        is_loopback: bool,
+        origin: Origin,
         answering: &mut Answering,
     ) -> Response<ScrapeBody> {
         let current = match &self.offer.web_config {
@@ -446,8 +462,11 @@ impl Door {
             }
         };
         let headers = current.as_ref().map(|current| current.headers().to_vec()).unwrap_or_default();
-        let mut answer = match self.admit(&request, is_loopback, current.as_deref()).await {
-            Ok(()) => self.offer.service.respond(Asking::of(&request)).await,
+        let mut answer = match self.admit(&request, origin, current.as_deref()).await {
+            Ok(()) => {
+                let is_at_home = origin.is_local && !is_forwarded(request.headers()) && self.is_known_host(&request);
+                self.offer.service.respond(Asking::of(&request, is_at_home)).await
+            }
             Err((refused, answer)) => {
                 self.offer.metrics.refused(refused);
                 answering.is_refused();
@@ -462,11 +481,11 @@ impl Door {
     async fn admit(
         &self,
         request: &Request<Incoming>,
-        is_loopback: bool,
+        origin: Origin,
         current: Option<&super::web_config::Current>,
     ) -> Result<(), (Refused, Response<ScrapeBody>)> {
         let headers = request.headers();
-        if is_loopback && !self.is_known_host(request) {
+        if origin.is_loopback && !self.is_known_host(request) {
             const WHY: &str = "this endpoint listens on loopback and answers for localhost, not for the host that was asked for: `allowed_hosts` of its limits names others\n";
             return Err((Refused::Host, plain(StatusCode::FORBIDDEN, WHY.to_owned())));
         }
@@ -530,6 +549,11 @@ impl Door {
             || is_loopback()
             || names.into_iter().any(|name| name == "*" || is(name))
     }
+}
+
+/// Whether a proxy asks, for somebody who can be anywhere.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for")
 }
 
 /// A host without what else can be written around it: a port, brackets, the dot at the end of a whole name.

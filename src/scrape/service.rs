@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::error::ScrapeError;
@@ -21,6 +23,7 @@ use super::compression::Compression;
 use super::debug::{self, DebugPage};
 use super::gather::{self, Gatherer};
 use super::landing;
+use super::live::{self, Live};
 use super::readiness::Readiness;
 
 /// More than anybody asks for in earnest, and what other servers stop at too.
@@ -39,6 +42,10 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 ///
 /// Where [`with_debug_page`](crate::TelemetryBuilder::with_debug_page) asks for it, `/debug/metrics` says as JSON why each
 /// metric is called what it is called and why one is missing; `?name=` chooses.
+///
+/// To a browser on this machine `/` is the live page, which asks `/live` for what is recorded as long as it is open; to
+/// everybody else, and wherever this service is mounted, it is a plain page, unless
+/// [`with_live_page`](crate::TelemetryBuilder::with_live_page) says otherwise.
 ///
 /// A scrape ends in time on any runtime: half a second before the scraper gives up, which it says in
 /// `X-Prometheus-Scrape-Timeout-Seconds`, or after 9.5 s. A callback of an observable that is still running then is named
@@ -91,6 +98,8 @@ pub(crate) struct Endpoint {
     pub(crate) provider: GuardedMeterProvider,
     /// The page that explains the metrics, where it is wanted.
     pub(crate) debug: Option<DebugPage>,
+    /// The live page, unless it is switched off.
+    pub(crate) live: Option<Arc<Live>>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<ScrapeMetrics>,
 }
@@ -141,7 +150,9 @@ impl ScrapeService {
         let endpoint = &*self.endpoint;
         let path = asked.path.as_str();
         let is_debug = endpoint.debug.is_some() && path == debug::PATH;
-        if !is_metrics && !is_debug && !matches!(path, "/" | "/livez" | "/readyz") {
+        let live = endpoint.live.as_ref();
+        let polled = live.filter(|_| path == live::PATH);
+        if !is_metrics && !is_debug && polled.is_none() && !matches!(path, "/" | "/livez" | "/readyz") {
             return plain(StatusCode::NOT_FOUND, format!("not found, the metrics are at {}\n", endpoint.path));
         }
         if asked.method != Method::GET && asked.method != Method::HEAD {
@@ -149,20 +160,24 @@ impl ScrapeService {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        if is_metrics || is_debug {
-            return match asked.query.len() {
-                0..=MAX_QUERY_BYTES if is_metrics => self.metrics(asked).await,
-                0..=MAX_QUERY_BYTES => self.debug(asked).await,
+        let shown = live.filter(|live| live.is_for(asked.is_at_home));
+        if is_metrics || is_debug || polled.is_some() {
+            return match (asked.query.len(), polled) {
+                (0..=MAX_QUERY_BYTES, _) if is_metrics => self.metrics(asked).await,
+                (0..=MAX_QUERY_BYTES, None) => self.debug(asked).await,
+                (0..=MAX_QUERY_BYTES, Some(live)) if shown.is_some() => self.live(live, asked).await,
+                (_, Some(_)) if shown.is_none() => plain(StatusCode::FORBIDDEN, format!("{}\n", landing::HIDDEN)),
                 _ => plain(StatusCode::BAD_REQUEST, format!("the query is longer than {MAX_QUERY_BYTES} bytes\n")),
             };
         }
         match path {
             "/livez" => plain(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => endpoint.ready(),
+            _ if let Some(live) = shown => live.page(asked.compression()).await,
             _ => {
                 let problems = endpoint.provider.catalogue().problems();
                 let debug_path = endpoint.debug.is_some().then_some(debug::PATH);
-                let page = landing::page(&endpoint.service_name, &endpoint.path, debug_path, &problems);
+                let page = landing::page(&endpoint.service_name, &endpoint.path, debug_path, live.is_some(), &problems);
                 response(StatusCode::OK, "text/html; charset=utf-8", ScrapeBody::whole(page))
             }
         }
@@ -179,15 +194,26 @@ impl ScrapeService {
         }
     }
 
+    async fn live(&self, live: &Arc<Live>, asked: &Asking) -> Response<ScrapeBody> {
+        let (wanted, timeout) = (live.poll(&self.endpoint, &asked.query), self.endpoint.timeouts.default);
+        let request = gather::Request { wanted, compression: asked.compression(), timeout };
+        let mut response = match self.endpoint.gatherer.page(request).await {
+            Ok(page) => streamed("application/json", page),
+            Err(error) => failure(&error),
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
     async fn metrics(&self, asked: &Asking) -> Response<ScrapeBody> {
         let format = negotiate(asked.accept.as_deref());
-        let compression = Compression::negotiate(asked.accept_encoding.as_deref().unwrap_or_default());
         let names = form_urlencoded::parse(asked.query.as_bytes())
             .filter(|(key, _)| key == "name[]")
             .map(|(_, name)| name.into_owned())
             .collect();
         let timeout = self.endpoint.timeouts.of(asked.timeout.as_deref());
-        let request = gather::Request { asked: Asked { format, names }, compression, timeout };
+        let wanted = Box::new(Asked { format, names });
+        let request = gather::Request { wanted, compression: asked.compression(), timeout };
         let mut scrape = self.endpoint.metrics.begin();
         match self.endpoint.gatherer.page(request).await {
             Ok(page) => {
@@ -196,12 +222,7 @@ impl ScrapeService {
                     // Nobody takes its body.
                     scrape.ended(None);
                 }
-                let coding = page.coding();
-                let mut response = response(StatusCode::OK, &format.content_type(), page.counted(scrape));
-                if let Some(coding) = coding {
-                    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-                }
-                response
+                streamed(&format.content_type(), page.counted(scrape))
             }
             Err(error) => {
                 let response = failure(&error);
@@ -221,11 +242,14 @@ pub(super) struct Asking {
     accept: Option<String>,
     accept_encoding: Option<String>,
     timeout: Option<String>,
+    /// Whether it is known to come from a browser on this machine that was not led astray.
+    is_at_home: bool,
 }
 
 impl Asking {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, is_at_home: bool) -> Self {
         Self {
+            is_at_home,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
@@ -233,6 +257,10 @@ impl Asking {
             accept_encoding: joined(request.headers(), &ACCEPT_ENCODING),
             timeout: request.headers().get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()).map(str::to_owned),
         }
+    }
+
+    fn compression(&self) -> Compression {
+        Compression::negotiate(self.accept_encoding.as_deref().unwrap_or_default())
     }
 }
 
@@ -243,7 +271,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// The answer to a scrape that failed: never an empty page, which Prometheus would take for a healthy one.
-fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
+pub(super) fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
     let status = match error {
         ScrapeError::ShutDown | ScrapeError::Busy { .. } | ScrapeError::TimedOut { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -256,6 +284,16 @@ fn failure(error: &ScrapeError) -> Response<ScrapeBody> {
 
 pub(super) fn plain(status: StatusCode, text: String) -> Response<ScrapeBody> {
     response(status, "text/plain; charset=utf-8", ScrapeBody::whole(text))
+}
+
+/// A page that may be compressed.
+pub(super) fn streamed(content_type: &str, page: ScrapeBody) -> Response<ScrapeBody> {
+    let coding = page.coding();
+    let mut response = response(StatusCode::OK, content_type, page);
+    if let Some(coding) = coding {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    }
+    response
 }
 
 fn response(status: StatusCode, content_type: &str, body: ScrapeBody) -> Response<ScrapeBody> {
@@ -277,7 +315,7 @@ impl<B> tower_service::Service<Request<B>> for ScrapeService {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (service, asking) = (self.clone(), Asking::of(&request));
+        let (service, asking) = (self.clone(), Asking::of(&request, false));
         Box::pin(async move { Ok(service.respond(asking).await) })
     }
 }

@@ -1,5 +1,6 @@
 //! Too many series: who is told, when, and which attribute is to blame.
 
+use barograph::config::LivePage;
 use barograph::opentelemetry::KeyValue;
 use barograph::{CounterSpec, MeterExt, Problem, Telemetry, View};
 
@@ -60,7 +61,8 @@ fn a_log_line_at_four_fifths_and_one_beyond_the_limit_name_the_guilty_key() {
 
 #[test]
 fn an_overflow_is_a_problem_and_on_the_landing_page() {
-    let telemetry = builder().with_view(View::of("few").with_cardinality_limit(10)).start().unwrap();
+    let few = View::of("few").with_cardinality_limit(10);
+    let telemetry = builder().with_view(few).with_live_page(LivePage::Off).start().unwrap();
     record(&telemetry, "few", 0..10);
     telemetry.scrape().unwrap();
     telemetry.verify().unwrap();

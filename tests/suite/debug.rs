@@ -1,6 +1,6 @@
 //! `/debug/metrics`: why a metric is called what it is called, and why one is missing.
 
-use barograph::config::EndpointLimits;
+use barograph::config::{EndpointLimits, LivePage};
 use barograph::opentelemetry::metrics::{AsyncInstrument, MeterProvider};
 use barograph::opentelemetry::{InstrumentationScope, KeyValue};
 use barograph::{CounterSpec, MeterExt, Telemetry, TelemetryBuilder, TranslationStrategy, View};
@@ -54,12 +54,12 @@ fn steps(metric: &Value) -> Vec<(&str, &str)> {
 
 #[test]
 fn it_is_not_there_unless_it_is_wanted() {
-    let telemetry = builder().start().unwrap();
+    let telemetry = builder().with_live_page(LivePage::Off).start().unwrap();
     let address = telemetry.local_addr().unwrap();
     assert_eq!(get(address, "/debug/metrics").status, 404);
     assert!(!get(address, "/").body.contains("debug/metrics"));
 
-    let telemetry = debugged().start().unwrap();
+    let telemetry = debugged().with_live_page(LivePage::Off).start().unwrap();
     let address = telemetry.local_addr().unwrap();
     assert_eq!(get(address, "/debug/metrics").status, 200);
     assert_eq!(request(address, "HEAD", "/debug/metrics").status, 200);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get as get_route;
 use barograph::Telemetry;
+use barograph::config::LivePage;
 use barograph::opentelemetry::KeyValue;
 use http::Request;
 use http_body_util::BodyExt;
@@ -62,7 +63,7 @@ fn what_is_not_there_is_404_and_what_cannot_be_done_is_405_with_allow() {
 
 #[test]
 fn the_path_can_be_chosen() {
-    let telemetry = builder().with_path("/internal/prometheus").start().unwrap();
+    let telemetry = builder().with_path("/internal/prometheus").with_live_page(LivePage::Off).start().unwrap();
     let address = telemetry.local_addr().unwrap();
     assert_eq!(get(address, "/internal/prometheus").status, 200);
     assert_eq!(get(address, "/metrics").status, 404);
@@ -71,7 +72,7 @@ fn the_path_can_be_chosen() {
 
 #[test]
 fn the_landing_page_leads_to_the_rest_and_shows_what_is_wrong() {
-    let telemetry = builder().start().unwrap();
+    let telemetry = builder().with_live_page(LivePage::Off).start().unwrap();
     let address = telemetry.local_addr().unwrap();
     let answer = get(address, "/");
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));

@@ -26,6 +26,8 @@ mod guard;
 mod h2_floods;
 mod hostile;
 mod instruments;
+#[cfg(feature = "page")]
+mod live;
 #[cfg(feature = "otlp")]
 mod otlp;
 #[cfg(feature = "otlp")]
