@@ -52,40 +52,54 @@ impl Apis {
 
     /// Asks DeepSeek what to think of a change.
     pub(crate) fn analyse(&self, question: String) -> Result<String, CallError<AskError>> {
-        self.call(&self.deepseek, question, ANALYSIS_PATIENCE)
+        self.ask(Api::DeepSeek, question, ANALYSIS_PATIENCE)
     }
 
     /// Asks the API that stands in when DeepSeek is broken.
     pub(crate) fn analyse_by_backup(&self, question: String) -> Result<String, CallError<AskError>> {
-        self.call(&self.backup, question, ANALYSIS_PATIENCE)
+        self.ask(Api::Other, question, ANALYSIS_PATIENCE)
     }
 
     /// Asks Perplexity what is known about a failure.
     pub(crate) fn search(&self, question: String) -> Result<String, CallError<AskError>> {
-        self.call(&self.perplexity, question, SEARCH_PATIENCE)
+        self.ask(Api::Perplexity, question, SEARCH_PATIENCE)
     }
 
-    /// From sync to async and back: the future runs on the bridge's loop while this thread waits.
-    fn call(&self, api: &ApiClient, question: String, patience: Duration) -> Result<String, CallError<AskError>> {
-        let result = self.bridge.call(api.clone().ask(question), patience);
-        let (outcome, error_type) = match &result {
-            Ok(_) => ("success", None),
-            Err(CallError::Failed(_)) => ("error", Some("other")),
-            Err(CallError::Panicked { .. }) => ("error", Some("panic")),
-            Err(CallError::TimedOut { .. }) => ("timeout", None),
-            Err(CallError::Cancelled) => ("cancelled", None),
-            Err(CallError::Closed) => ("error", Some("closed")),
-            Err(_) => ("error", Some("internal")),
+    /// Asks any of them, and waits for as long as this.
+    pub(crate) fn ask(&self, api: Api, question: String, patience: Duration) -> Result<String, CallError<AskError>> {
+        let api = match api {
+            Api::DeepSeek => &self.deepseek,
+            Api::Perplexity => &self.perplexity,
+            Api::Other => &self.backup,
         };
-        let tally = &self.bridge_tally;
-        tally.one(format!(r#"safe_async_bridge_calls_total{{outcome="{outcome}"}}"#));
-        tally.one(format!(r#"safe_async_bridge_execution_duration_seconds_count{{outcome="{outcome}"}}"#));
-        if let Some(error_type) = error_type {
-            tally.one(format!(r#"safe_async_bridge_errors_total{{error_type="{error_type}"}}"#));
-        }
-        if outcome == "timeout" {
-            tally.one("safe_async_bridge_timeouts_total");
-        }
-        result
+        cross(&self.bridge, &self.bridge_tally, api.clone().ask(question), patience)
     }
+}
+
+/// From sync to async and back: the future runs on the bridge's loop while this thread waits.
+pub(crate) fn cross<T: Send + 'static, E: Send + 'static>(
+    bridge: &AsyncBridge,
+    tally: &Tally,
+    future: impl Future<Output = Result<T, E>> + Send + 'static,
+    patience: Duration,
+) -> Result<T, CallError<E>> {
+    let result = bridge.call(future, patience);
+    let (outcome, error_type) = match &result {
+        Ok(_) => ("success", None),
+        Err(CallError::Failed(_)) => ("error", Some("other")),
+        Err(CallError::Panicked { .. }) => ("error", Some("panic")),
+        Err(CallError::TimedOut { .. }) => ("timeout", None),
+        Err(CallError::Cancelled) => ("cancelled", None),
+        Err(CallError::Closed) => ("error", Some("closed")),
+        Err(_) => ("error", Some("internal")),
+    };
+    tally.one(format!(r#"safe_async_bridge_calls_total{{outcome="{outcome}"}}"#));
+    tally.one(format!(r#"safe_async_bridge_execution_duration_seconds_count{{outcome="{outcome}"}}"#));
+    if let Some(error_type) = error_type {
+        tally.one(format!(r#"safe_async_bridge_errors_total{{error_type="{error_type}"}}"#));
+    }
+    if outcome == "timeout" {
+        tally.one("safe_async_bridge_timeouts_total");
+    }
+    result
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use barograph::config::LivePage;
 use clap::Parser;
 
 /// Watches a project, tests what changes, asks APIs about it and audits it, and shows all that as metrics.
@@ -34,6 +35,15 @@ pub(crate) struct Args {
     /// Serve /debug/metrics: why each metric is named as it is, and why one is missing.
     #[arg(long)]
     pub(crate) debug_page: bool,
+
+    /// Make every fault happen again and again, a few seconds apart: in the APIs, the tests, the audits, the bridge and the
+    /// metrics pipeline itself. For trying dashboards and alerts; a directory of yours is not touched.
+    #[arg(long)]
+    pub(crate) chaos: bool,
+
+    /// Who sees the live page at `/`: browsers on this machine (loopback), anyone who reaches it, or nobody (off).
+    #[arg(long, value_name = "WHO", value_parser = live_page, default_value = "loopback")]
+    pub(crate) live_page: LivePage,
 
     /// Go on serving for this time once everything has ended, so that the last values are scraped.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -168,6 +178,15 @@ impl fmt::Display for UsageError {
 }
 
 impl Error for UsageError {}
+
+fn live_page(text: &str) -> Result<LivePage, String> {
+    match text {
+        "loopback" => Ok(LivePage::Loopback),
+        "anyone" => Ok(LivePage::Anyone),
+        "off" => Ok(LivePage::Off),
+        _ => Err("it is loopback, anyone or off".to_owned()),
+    }
+}
 
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -30,10 +30,12 @@ pub(crate) struct Auditor<'a> {
     stop: &'a Flag,
     known_markers: BTreeSet<PathBuf>,
     repository: Repository,
+    /// What becomes of a repository whose git does not work.
+    without_git: Repository,
 }
 
 /// What is known of the project's commits.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 enum Repository {
     /// Nobody has looked yet.
     Unknown,
@@ -52,7 +54,12 @@ impl<'a> Auditor<'a> {
         stop: &'a Flag,
     ) -> Self {
         let (known_markers, repository) = (BTreeSet::new(), Repository::Unknown);
-        Self { project, metrics, console, tally, stop, known_markers, repository }
+        Self { project, metrics, console, tally, stop, known_markers, repository, without_git: Repository::None }
+    }
+
+    /// Looks again at the next audit where git did not work.
+    pub(crate) fn patient_with_git(self) -> Self {
+        Self { without_git: Repository::Unknown, ..self }
     }
 
     pub(crate) fn run(mut self) {
@@ -164,7 +171,7 @@ impl<'a> Auditor<'a> {
         Some(Some(commit.trim().to_owned()).filter(|commit| !commit.is_empty()))
     }
 
-    /// What git says. A git that does not work is an error once, and then left alone.
+    /// What git says. A git that does not work is an error once, and then left alone unless we were told to be patient.
     fn git(&mut self, words: &[&str]) -> Option<String> {
         let ended = process::run(git(&self.project.root).args(words), GIT_LIMIT, self.stop);
         match &ended.end {
@@ -180,7 +187,7 @@ impl<'a> Auditor<'a> {
             End::NotStarted(error) => self.error(ErrorType::Git, format_args!("git cannot be run: {error}")),
             _ => self.error(ErrorType::Git, format_args!("git does not work here: {}", ended.last_words())),
         }
-        self.repository = Repository::None;
+        self.repository = self.without_git.clone();
         None
     }
 

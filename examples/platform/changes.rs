@@ -5,7 +5,7 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
@@ -13,15 +13,17 @@ use sha2::{Digest, Sha256};
 /// What the operating system reports, for as long as this lives.
 pub(crate) struct Changes {
     pub(crate) events: Receiver<notify::Result<Event>>,
+    /// Where the reports come in, for who has something else to report.
+    pub(crate) reports: Sender<notify::Result<Event>>,
     _source: RecommendedWatcher,
 }
 
 impl Changes {
     pub(crate) fn below(root: &Path) -> notify::Result<Self> {
         let (sender, events) = mpsc::channel();
-        let mut source = notify::recommended_watcher(sender)?;
+        let mut source = notify::recommended_watcher(sender.clone())?;
         source.watch(root, RecursiveMode::Recursive)?;
-        Ok(Self { events, _source: source })
+        Ok(Self { events, reports: sender, _source: source })
     }
 }
 

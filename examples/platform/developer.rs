@@ -14,7 +14,7 @@ use crate::project::{GIT_LIMIT, Project, git, original};
 const PACE: Duration = Duration::from_millis(900);
 
 /// One thing that a developer does.
-enum Step {
+pub(crate) enum Step {
     /// Changes a file without harm.
     Edit(&'static str),
     /// Saves a file as it is.
@@ -33,10 +33,16 @@ enum Step {
     Measure(u32),
     /// Writes a coverage report and is interrupted.
     MeasureBadly,
+    /// Replaces the coverage report by a directory, which the next report removes.
+    MisplaceReport,
+    /// Makes git's settings unreadable.
+    BreakGit,
+    /// Makes them readable again.
+    MendGit,
 }
 
 /// What happens, over and over.
-const SCRIPT: &[Step] = &[
+pub(crate) const SCRIPT: &[Step] = &[
     Step::Edit("src/add.sh"),
     Step::Break("src/median.sh", " | sort -n", ""),
     Step::Save("src/median.sh"),
@@ -55,17 +61,22 @@ const SCRIPT: &[Step] = &[
     Step::Measure(36),
 ];
 
+/// Where the coverage report is.
+const REPORT: &str = "lcov.info";
+
 const SOURCES: &[&str] = &["src/add.sh", "src/greet.sh", "src/median.sh"];
 
 pub(crate) struct Developer<'a> {
     pub(crate) project: &'a Project,
     pub(crate) console: &'a Console,
     pub(crate) stop: &'a Flag,
+    pub(crate) script: &'static [Step],
+    pub(crate) phases: usize,
 }
 
 impl Developer<'_> {
-    pub(crate) fn run(self) {
-        for (number, step) in SCRIPT.iter().cycle().enumerate() {
+    pub(crate) fn run(mut self) {
+        for (number, step) in self.script.iter().cycle().enumerate() {
             if self.stop.wait(PACE) {
                 return;
             }
@@ -76,7 +87,7 @@ impl Developer<'_> {
         }
     }
 
-    fn take(&self, step: &Step, number: usize) -> io::Result<()> {
+    fn take(&mut self, step: &Step, number: usize) -> io::Result<()> {
         match *step {
             Step::Edit(file) => {
                 self.say(format!("edits {file}"));
@@ -105,7 +116,8 @@ impl Developer<'_> {
                 Ok(())
             }
             Step::Mark => {
-                let marker = format!("PHASE_{}_COMPLETE.md", number / SCRIPT.len() + 1);
+                self.phases += 1;
+                let marker = format!("PHASE_{}_COMPLETE.md", self.phases);
                 self.say(format!("writes {marker}"));
                 fs::write(self.project.root.join(marker), "All that was planned is done.\n")
             }
@@ -117,6 +129,20 @@ impl Developer<'_> {
                 self.say("is interrupted while measuring the coverage".to_owned());
                 self.report("TN:\nSF:src\nLF:")
             }
+            Step::MisplaceReport => {
+                self.say("puts a directory where the coverage report was".to_owned());
+                fs::remove_file(self.project.root.join(REPORT))?;
+                fs::create_dir(self.project.root.join(REPORT))
+            }
+            Step::BreakGit => {
+                self.say("breaks git's settings".to_owned());
+                fs::rename(self.project.root.join(".git/config"), self.project.root.join(".git/config.whole"))?;
+                fs::write(self.project.root.join(".git/config"), "[")
+            }
+            Step::MendGit => {
+                self.say("mends git's settings".to_owned());
+                fs::rename(self.project.root.join(".git/config.whole"), self.project.root.join(".git/config"))
+            }
         }
     }
 
@@ -127,7 +153,11 @@ impl Developer<'_> {
     }
 
     fn report(&self, text: &str) -> io::Result<()> {
-        fs::write(self.project.root.join("lcov.info"), text)
+        let report = self.project.root.join(REPORT);
+        if report.is_dir() {
+            fs::remove_dir(&report)?;
+        }
+        fs::write(report, text)
     }
 
     fn commit(&self) {

@@ -23,6 +23,14 @@
 //!     --listen 0.0.0.0:9464 --listen unix:/tmp/platform.sock --web-config web-config.yml --debug-page
 //! ```
 //!
+//! Dashboards and alerts want something to show. With `--chaos` every fault happens again and again, a few seconds apart;
+//! `chaos.rs` lists them:
+//!
+//! ```text
+//! cargo run --release --example platform -- --chaos
+//! curl http://127.0.0.1:9464/metrics | grep -E '^barograph_(callback_errors|points_dropped|scrape_refused)'
+//! ```
+//!
 //! Look at two lines: where the metrics are, at the start, and whether they say what the workers have counted
 //! themselves, at the end. A last line that says otherwise comes with exit code 1.
 //!
@@ -38,6 +46,7 @@ mod apis;
 mod args;
 mod audit;
 mod changes;
+mod chaos;
 mod client;
 mod console;
 mod developer;
@@ -72,6 +81,7 @@ use crate::apis::{Addresses, Apis};
 use crate::args::{Args, UsageError};
 use crate::audit::Auditor;
 use crate::changes::Changes;
+use crate::chaos::Chaos;
 use crate::console::Console;
 use crate::developer::Developer;
 use crate::flag::Flag;
@@ -106,6 +116,8 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let interrupt = Flag::raised_by_signal(&runtime)?;
     let project = Project::open(args)?;
+    let stop = Flag::default();
+    let chaos = args.chaos.then(|| Chaos::prepare(&runtime, &stop)).transpose()?;
 
     let mut telemetry = Telemetry::from_env().or_service_name("automation-platform");
     let addresses = args.addresses();
@@ -118,8 +130,12 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     if args.debug_page {
         telemetry = telemetry.with_debug_page();
     }
+    telemetry = telemetry.with_live_page(args.live_page);
     if let Some(linger) = args.linger {
         telemetry = telemetry.with_linger(linger);
+    }
+    if let Some(chaos) = &chaos {
+        telemetry = chaos.configure(telemetry, args.web_config.is_none())?;
     }
     let telemetry = telemetry.start()?;
     // One provider for all five. Each builds its instruments here, once.
@@ -129,8 +145,11 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let api_clients = ApiClientMetrics::new(provider);
     let bridge = AsyncBridge::new(provider)?;
     let _system = SystemMetrics::new(provider);
-    // All that can be wrong with an instrument is known now, rather than when somebody misses its series.
-    telemetry.verify()?;
+    // All that can be wrong with an instrument is known now, rather than when somebody misses its series. Chaos builds
+    // wrong ones on purpose.
+    if chaos.is_none() {
+        telemetry.verify()?;
+    }
 
     let addresses = Addresses {
         deepseek: stand_ins::start(&runtime, stand_ins::DEEPSEEK)?,
@@ -147,18 +166,26 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     bridge_tally.set("safe_async_bridge_pending_tasks", 0.0);
     let apis = Apis::new(bridge.clone(), &api_clients, &addresses, bridge_tally, client_tally);
 
-    let stop = Flag::default();
     let changes =
         Changes::below(&project.root).map_err(|error| format!("cannot watch {}: {error}", project.root.display()))?;
+    let saboteur = chaos
+        .as_ref()
+        .map(|chaos| chaos.saboteur(&telemetry, &bridge, &api_clients, &changes, bridge_tally, client_tally));
     let watcher = Watcher::new(&project, test_watcher, apis, &console, watcher_tally, &stop);
     let auditor = Auditor::new(&project, audit_agent, &console, audit_tally, &stop);
-    let developer = Developer { project: &project, console: &console, stop: &stop };
+    let auditor = if args.chaos { auditor.patient_with_git() } else { auditor };
+    let script = if args.chaos { chaos::SCRIPT } else { developer::SCRIPT };
+    let developer = Developer { project: &project, console: &console, stop: &stop, script, phases: 0 };
     let mut work: Vec<Work<'_>> =
         vec![("watcher", Box::new(|| watcher.run(changes))), ("auditor", Box::new(|| auditor.run()))];
     if project.is_scratch() {
         work.push(("developer", Box::new(|| developer.run())));
     }
-    leave_panics_of_futures_to_the_bridge();
+    if let Some(saboteur) = &saboteur {
+        work.push(("chaos", Box::new(|| saboteur.run())));
+        work.push(("chaos-waiting", Box::new(|| saboteur.keep_waiting())));
+    }
+    leave_panics_to(if args.chaos { &["async-bridge", "barograph-callback"] } else { &["async-bridge"] });
     console.section(match args.duration {
         Some(duration) => format!("At work for {duration:?}"),
         None => "At work until Ctrl-C".to_owned(),
@@ -213,17 +240,22 @@ fn introduce(console: &Console, project: &Project, addresses: &Addresses, teleme
     for setting in configuration.settings().iter().filter(|setting| setting.path.ends_with(".endpoint")) {
         console.line(format_args!("pushed to {} ({})", setting.value, setting.origin));
     }
+    if args.chaos {
+        console.section("Chaos");
+        console.line("every fault happens again and again; examples/platform/chaos.rs lists them");
+    }
     console.section("APIs");
     console.line(format_args!("deepseek    http://{}", addresses.deepseek));
     console.line(format_args!("perplexity  http://{}", addresses.perplexity));
     console.line(format_args!("backup      http://{} (switched off)", addresses.backup));
 }
 
-/// The bridge turns the panic of a future into an error, which the watcher prints. Other threads panic as usual.
-fn leave_panics_of_futures_to_the_bridge() {
+/// The bridge turns the panic of a future into an error, which the watcher prints, and the pipeline counts those of
+/// callbacks. Other threads panic as usual.
+fn leave_panics_to(threads: &'static [&'static str]) {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if thread::current().name() != Some("async-bridge") {
+        if !thread::current().name().is_some_and(|name| threads.contains(&name)) {
             print(panic);
         }
     }));

@@ -1,10 +1,11 @@
-//! Stand-ins for the two APIs: HTTP servers on loopback that answer, and fail, by a fixed schedule.
+//! Stand-ins for the two APIs, and for a receiver of OTLP: HTTP servers on loopback that answer, and fail, by a fixed
+//! schedule.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -17,6 +18,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::flag::Flag;
+
 /// What a stand-in does with a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Behaviour {
@@ -27,12 +30,18 @@ pub(crate) enum Behaviour {
     RateLimit,
     /// 500.
     Break,
+    /// 503.
+    Close,
     /// 200, with half of the JSON.
     Garble,
     /// Takes longer than its client waits.
     Dawdle,
     /// Closes the connection instead of answering.
     HangUp,
+    /// 200, as a receiver of OTLP that has taken everything.
+    Take,
+    /// 200, as one that has left some out for good.
+    TakeSome,
 }
 
 /// How DeepSeek's stand-in answers one request after the other, over and over.
@@ -52,15 +61,34 @@ pub(crate) const DEEPSEEK: &[Behaviour] = &[
 pub(crate) const PERPLEXITY: &[Behaviour] =
     &[Behaviour::Answer, Behaviour::Dawdle, Behaviour::RateLimit, Behaviour::Break];
 
-/// Starts a stand-in that lives as long as the runtime, and returns where it listens.
+/// Starts a stand-in that lives as long as the runtime and takes one behaviour for each request; returns where it listens.
 pub(crate) fn start(runtime: &Runtime, schedule: &'static [Behaviour]) -> io::Result<SocketAddr> {
+    listen(runtime, move |request| schedule[request % schedule.len()])
+}
+
+/// Starts a receiver of OTLP that keeps to one behaviour for this long each, because what it refuses is sent again. Once
+/// the flag is raised it takes everything.
+pub(crate) fn start_receiver(
+    runtime: &Runtime,
+    schedule: &'static [Behaviour],
+    turn: Duration,
+    stop: &Flag,
+) -> io::Result<SocketAddr> {
+    let (started, stop) = (Instant::now(), stop.clone());
+    listen(runtime, move |_| match stop.is_raised() {
+        true => Behaviour::Take,
+        false => schedule[(started.elapsed().as_millis() / turn.as_millis()) as usize % schedule.len()],
+    })
+}
+
+fn listen(runtime: &Runtime, behaviour: impl Fn(usize) -> Behaviour + Send + Sync + 'static) -> io::Result<SocketAddr> {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;
-    runtime.spawn(serve(listener, schedule));
+    runtime.spawn(serve(listener, Arc::new(behaviour)));
     Ok(address)
 }
 
-async fn serve(listener: TcpListener, schedule: &'static [Behaviour]) {
+async fn serve(listener: TcpListener, behaviour: Arc<impl Fn(usize) -> Behaviour + Send + Sync + 'static>) {
     let requests = Arc::new(AtomicUsize::new(0));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -68,10 +96,10 @@ async fn serve(listener: TcpListener, schedule: &'static [Behaviour]) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let requests = Arc::clone(&requests);
+        let (requests, behaviour) = (Arc::clone(&requests), Arc::clone(&behaviour));
         let service = service_fn(move |request| {
             let number = requests.fetch_add(1, Ordering::Relaxed);
-            answer(request, number, schedule[number % schedule.len()])
+            answer(request, number, behaviour(number))
         });
         // A client that goes away while it is answered is its own business.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -93,12 +121,18 @@ async fn answer(
         }
         Behaviour::RateLimit => Ok(response(StatusCode::TOO_MANY_REQUESTS, "{}")),
         Behaviour::Break => Ok(response(StatusCode::INTERNAL_SERVER_ERROR, "{}")),
+        Behaviour::Close => Ok(response(StatusCode::SERVICE_UNAVAILABLE, "{}")),
         Behaviour::Garble => Ok(response(StatusCode::OK, r#"{"choices":[{"message":{"con"#)),
         Behaviour::Dawdle => {
             tokio::time::sleep(Duration::from_secs(2)).await;
             Ok(completion(&question, "Sorry that it took so long."))
         }
         Behaviour::HangUp => Err(Gone),
+        Behaviour::Take => Ok(response(StatusCode::OK, "{}")),
+        Behaviour::TakeSome => {
+            let partial = json!({ "rejectedDataPoints": "3", "errorMessage": "three points are too old" });
+            Ok(response(StatusCode::OK, json!({ "partialSuccess": partial }).to_string()))
+        }
     }
 }
 
