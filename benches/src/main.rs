@@ -7,6 +7,8 @@
 //! cargo run --release -p barograph-benches -- compression    # levels of gzip and zstd on that page
 //! cargo run --release -p barograph-benches -- memory         # what the first scrape adds (Linux)
 //! cargo run --release -p barograph-benches -- load           # 200 scrapers, 2,000 slow clients (Linux)
+//! cargo run --release -p barograph-benches -- fleet          # 200 endpoints and real servers (Linux)
+//! cargo run --release -p barograph-benches -- fleet --cardinality   # other sizes
 //! cargo run --release -p barograph-benches -- record
 //! cargo run --release -p barograph-benches -- record --readers   # scraped, and pushed by OTLP as well
 //! cargo bench -p barograph-benches                           # parts of Barograph by themselves
@@ -17,6 +19,7 @@
 
 mod check;
 mod compression;
+mod fleet;
 mod load;
 mod memory;
 mod ours;
@@ -40,6 +43,10 @@ fn main() -> ExitCode {
         ["compression"] => println!("{}", compression::measure(&HEADLINE)),
         ["memory"] => println!("{}", memory::measure(&LARGEST)),
         ["load"] => println!("{}", load::measure()),
+        ["fleet"] => println!("{}", fleet::measure()),
+        ["fleet", "--cardinality"] => println!("{}", fleet::measure_cardinality()),
+        // What `fleet` starts: one endpoint of many.
+        ["fleet", "--serve", size] => fleet::serve(size),
         // What `load` starts: an endpoint in a process of its own.
         ["load", "--serve"] => load::serve(None),
         ["load", "--serve", web_config] => load::serve(Some(web_config)),
@@ -47,7 +54,7 @@ fn main() -> ExitCode {
         ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
             eprintln!(
-                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | compression | memory | load"
+                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | compression | memory | load | fleet [--cardinality]"
             );
             return ExitCode::from(2);
         }
