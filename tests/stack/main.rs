@@ -2,16 +2,24 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[cfg(feature = "page")]
+mod browser;
+#[cfg(feature = "config-file")]
+mod deploy;
+mod deployment;
 #[path = "../suite/dto.rs"]
 #[expect(dead_code, reason = "the suite looks closer at the messages")]
 mod dto;
 mod examples;
 mod formats;
+mod grafana;
 mod hostile;
 mod native;
 #[cfg(feature = "web-config")]
 mod open;
 mod otlp;
+#[cfg(feature = "page")]
+mod page;
 mod parity;
 mod parser;
 mod platform;
@@ -21,6 +29,9 @@ mod protocols;
 mod pushed;
 mod query;
 mod request;
+mod rules;
+#[cfg(feature = "config-file")]
+mod scale;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -179,12 +190,4 @@ fn the_platform_says_in_one_line_what_is_wrong_with_what_it_was_told() {
         assert!(said.contains(message), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{arguments:?}: {said}");
     }
-}
-
-#[test]
-fn the_configuration_in_deploy_is_one_that_prometheus_takes() {
-    let Some(bin) = prometheus::require() else { return };
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/prometheus.yml");
-    let checked = Command::new(bin.join("promtool")).args(["check", "config", config]).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

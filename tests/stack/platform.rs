@@ -32,9 +32,20 @@ impl Platform {
 
     /// Starts it like [`start`](Self::start), with these environment variables.
     pub(crate) fn start_with(summary: &Path, lifetime: Duration, environment: &[(&str, &str)]) -> Self {
+        Self::launch(summary, lifetime, environment, &["--port", "0"])
+    }
+
+    /// Starts it with every fault that there is, on this port, where 0 lets the system choose.
+    pub(crate) fn start_chaos(directory: &Path, port: u16, lifetime: Duration, environment: &[(&str, &str)]) -> Self {
+        let arguments = ["--chaos", "--port", &port.to_string()];
+        Self::launch(&directory.join("summary.json"), lifetime, environment, &arguments)
+    }
+
+    fn launch(summary: &Path, lifetime: Duration, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut child = Command::new(binary())
             .envs(environment.iter().copied())
-            .args(["--port", "0", "--for", &format!("{}s", lifetime.as_secs()), "--json-summary"])
+            .args(arguments)
+            .args(["--for", &format!("{}s", lifetime.as_secs()), "--json-summary"])
             .arg(summary)
             .stdout(Stdio::piped())
             .spawn()

@@ -103,7 +103,27 @@ impl Prometheus {
     #[track_caller]
     pub(crate) fn start_with(bin: &Path, dir: &Path, jobs: &[Job], scrape_interval: &str, features: &[&str]) -> Self {
         let features: Vec<String> = features.iter().map(|feature| format!("--enable-feature={feature}")).collect();
-        Self::launch(bin, dir, jobs, scrape_interval, &features)
+        Self::launch(bin, dir, &configuration(jobs, scrape_interval), &features)
+    }
+
+    /// Starts Prometheus with these rules, a path or a pattern of some, which it evaluates every second and whose alerts it
+    /// tells this Alertmanager. It scrapes every second, and takes what is written to [its URL](Self::write_url) too.
+    #[track_caller]
+    pub(crate) fn start_ruling(
+        bin: &Path,
+        dir: &Path,
+        jobs: &[Job],
+        rules: &Path,
+        alertmanager: Option<SocketAddr>,
+    ) -> Self {
+        let mut configuration = configuration(jobs, "1s");
+        configuration["global"]["evaluation_interval"] = json!("1s");
+        configuration["rule_files"] = json!([rules]);
+        let targets: Vec<String> = alertmanager.iter().map(ToString::to_string).collect();
+        configuration["alerting"] = json!({ "alertmanagers": [{ "static_configs": [{ "targets": targets }] }] });
+        // Alertmanager forgets an alert that it is not told again; by default that is a minute.
+        let arguments = ["--rules.alert.resend-delay=1s", "--web.enable-remote-write-receiver"];
+        Self::launch(bin, dir, &configuration, &arguments.map(str::to_owned))
     }
 
     /// Starts Prometheus without anything to scrape: it takes what is written to [its URL](Self::write_url), and can be
@@ -111,14 +131,14 @@ impl Prometheus {
     #[track_caller]
     pub(crate) fn start_receiving(bin: &Path, dir: &Path) -> Self {
         let arguments = ["--web.enable-remote-write-receiver", "--web.enable-lifecycle"];
-        Self::launch(bin, dir, &[], "1s", &arguments.map(str::to_owned))
+        Self::launch(bin, dir, &configuration(&[], "1s"), &arguments.map(str::to_owned))
     }
 
     #[track_caller]
-    fn launch(bin: &Path, dir: &Path, jobs: &[Job], scrape_interval: &str, arguments: &[String]) -> Self {
+    fn launch(bin: &Path, dir: &Path, configuration: &Value, arguments: &[String]) -> Self {
         fs::create_dir_all(dir).expect("the directory for Prometheus can be made");
         let config_path = dir.join("prometheus.yml");
-        write_configuration(&config_path, jobs, scrape_interval);
+        write_configuration(&config_path, configuration);
         let mut command = Command::new(bin.join("prometheus"));
         command
             .arg("--config.file")
@@ -143,7 +163,7 @@ impl Prometheus {
     /// Has a Prometheus that [receives](Self::start_receiving) scrape these as well. The first scrape comes about 5 s later.
     #[track_caller]
     pub(crate) fn scrape_from_now(&self, jobs: &[Job], scrape_interval: &str) {
-        write_configuration(&self.config_path, jobs, scrape_interval);
+        write_configuration(&self.config_path, &configuration(jobs, scrape_interval));
         match post(self.queries.address, "/-/reload", "", b"") {
             Ok(Response { status: 200, .. }) => {}
             Ok(response) => panic!("/-/reload answered {}: {}", response.status, response.text()),
@@ -212,18 +232,19 @@ pub(crate) fn page(address: SocketAddr, accept: &str) -> Vec<u8> {
 /// Finds the address in the line `... msg="Listening on" component=web address=127.0.0.1:36393`.
 ///
 /// The line `Start listening for connections` before it repeats the flag, port 0 and all.
-fn listening_address(log: &str) -> Option<SocketAddr> {
+pub(crate) fn listening_address(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains(r#"msg="Listening on""#))?;
     line.split_whitespace().find_map(|field| field.strip_prefix("address="))?.parse().ok()
 }
 
-fn write_configuration(path: &Path, jobs: &[Job], scrape_interval: &str) {
-    fs::write(path, configuration(jobs, scrape_interval)).expect("prometheus.yml can be written");
+/// Writes it as JSON, which is YAML too and whose writer knows how to quote.
+fn write_configuration(path: &Path, configuration: &Value) {
+    fs::write(path, format!("{configuration:#}\n")).expect("prometheus.yml can be written");
 }
 
-/// The text of prometheus.yml. It is JSON, which is YAML too and whose writer knows how to quote.
+/// What stands in prometheus.yml.
 #[track_caller]
-fn configuration(jobs: &[Job], scrape_interval: &str) -> String {
+fn configuration(jobs: &[Job], scrape_interval: &str) -> Value {
     // A job's name may stand only once, with all its targets.
     let mut scrape_configs = BTreeMap::<&str, Map<String, Value>>::new();
     for Job { name, target, settings } in jobs {
@@ -232,11 +253,10 @@ fn configuration(jobs: &[Job], scrape_interval: &str) -> String {
         let targets = config.entry("static_configs").or_insert_with(|| json!([{ "targets": [] }]));
         targets[0]["targets"].as_array_mut().expect("it was made above").push(json!(target.to_string()));
     }
-    let configuration = json!({
+    json!({
         "global": { "scrape_interval": scrape_interval, "scrape_timeout": scrape_timeout(scrape_interval) },
         "scrape_configs": scrape_configs.values().collect::<Vec<_>>(),
-    });
-    format!("{configuration:#}\n")
+    })
 }
 
 /// Nine tenths of the interval: Prometheus refuses a timeout that is longer than the interval.

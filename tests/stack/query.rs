@@ -64,16 +64,32 @@ impl Queries {
         })
     }
 
+    /// Whether the result of an instant query as of now holds anything to be drawn: a number, or a native histogram.
+    ///
+    /// # Errors
+    ///
+    /// What the server has to say against the query.
+    pub(crate) fn gives_data(&self, promql: &str) -> Result<bool, String> {
+        let data = self.try_data(&format!("/api/v1/query?query={}", percent_encoded(promql)))?;
+        let is_number = |value: &Value| value[1].as_str().is_some_and(|value| value != "NaN");
+        let is_data = |series: &Value| series.get("histogram").is_some() || is_number(&series["value"]);
+        Ok(match &data["result"] {
+            Value::Array(series) if data["resultType"] == "vector" => series.iter().any(is_data),
+            scalar => is_number(scalar),
+        })
+    }
+
     #[track_caller]
     pub(crate) fn data(&self, target: &str) -> Value {
-        let response = match request::get(self.address, target, "") {
-            Ok(response) => response,
-            Err(error) => panic!("GET {target}: {error}"),
-        };
+        self.try_data(target).unwrap_or_else(|error| panic!("GET {target}: {error}"))
+    }
+
+    fn try_data(&self, target: &str) -> Result<Value, String> {
+        let response = request::get(self.address, target, "").map_err(|error| error.to_string())?;
         let body = response.text();
         match serde_json::from_str::<Value>(&body) {
-            Ok(mut answer) if response.status == 200 && answer["status"] == "success" => answer["data"].take(),
-            _ => panic!("GET {target}: the server answered {} with {body}", response.status),
+            Ok(mut answer) if response.status == 200 && answer["status"] == "success" => Ok(answer["data"].take()),
+            _ => Err(format!("the server answered {} with {body}", response.status)),
         }
     }
 }
