@@ -196,6 +196,10 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 /// assert_eq!(Api::from("perplexity"), Api::Perplexity);
 /// assert_eq!(Api::from("a name nobody listed"), Api::Other);
 /// assert_eq!(CallOutcome::from_value("success"), Some(CallOutcome::Success));
+///
+/// // What the OpenTelemetry API itself takes, for instruments that have open attributes too.
+/// let pair = barograph::opentelemetry::KeyValue::from(Api::DeepSeek);
+/// assert_eq!((pair.key.as_str(), pair.value.as_str().as_ref()), ("api", "deepseek"));
 /// ```
 ///
 /// - `unknown => Variant` implements `From<&str>`: what is not in the list becomes that variant.
@@ -256,6 +260,12 @@ macro_rules! attribute {
         impl ::core::fmt::Display for $name {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 f.write_str(self.as_str())
+            }
+        }
+
+        impl From<$name> for $crate::opentelemetry::KeyValue {
+            fn from(value: $name) -> Self {
+                Self::new($key, value.as_str())
             }
         }
 

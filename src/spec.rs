@@ -115,8 +115,7 @@ pub struct Descriptor {
     pub kind: Kind,
     /// The closed attributes its series are told apart by.
     pub attributes: &'static [AttributeInfo],
-    /// The keys of its open attributes, whose values are known only when the program runs. Typed handles have none; the
-    /// pipeline's own metrics do.
+    /// The keys of its open attributes, whose values are known only when the program runs. Typed handles have none.
     pub open_attributes: &'static [&'static str],
     /// A histogram's upper bounds; `None` for a preset that fits the unit.
     pub buckets: Option<&'static [f64]>,
@@ -167,6 +166,15 @@ macro_rules! spec {
                     },
                     attributes: PhantomData,
                 }
+            }
+
+            /// Says that its series have attributes more, of these keys, whose values are known only when the program
+            /// runs: see `open_*` of [`MeterExt`](crate::MeterExt), and
+            /// [`Observer::observe_with`](crate::Observer::observe_with).
+            #[must_use]
+            pub const fn open(mut self, keys: &'static [&'static str]) -> Self {
+                self.descriptor.open_attributes = keys;
+                self
             }
 
             /// The spec as data.
@@ -220,23 +228,6 @@ spec!(
     ObservableGaugeSpec,
     ObservableGauge
 );
-
-/// The kinds that the pipeline's own metrics with open attributes have.
-#[cfg(feature = "prometheus")]
-macro_rules! open {
-    ($($name:ident),+) => {$(
-        impl<A: AttributeSet> $name<A> {
-            /// Says that its series have attributes more, which are recorded through the OpenTelemetry API.
-            pub(crate) const fn open(mut self, keys: &'static [&'static str]) -> Self {
-                self.descriptor.open_attributes = keys;
-                self
-            }
-        }
-    )+};
-}
-
-#[cfg(feature = "prometheus")]
-open!(CounterSpec, GaugeSpec, HistogramSpec, ObservableGaugeSpec);
 
 impl<A: AttributeSet> HistogramSpec<A> {
     /// The upper bounds of the buckets, ascending; the one above them all is implied.

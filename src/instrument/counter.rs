@@ -17,14 +17,7 @@ pub struct Counter<A = ()> {
 
 impl<A: AttributeSet> Counter<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let build = || {
-            meter
-                .u64_counter(descriptor.name)
-                .with_unit(descriptor.unit)
-                .with_description(descriptor.description)
-                .build()
-        };
-        let series = Shared::build::<A, _>(build, opentelemetry::metrics::Counter::bind);
+        let series = Shared::build::<A, _>(|| open(meter, descriptor), opentelemetry::metrics::Counter::bind);
         Self { series, attributes: PhantomData }
     }
 
@@ -46,13 +39,7 @@ pub struct UpDownCounter<A = ()> {
 
 impl<A: AttributeSet> UpDownCounter<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let build = || {
-            meter
-                .i64_up_down_counter(descriptor.name)
-                .with_unit(descriptor.unit)
-                .with_description(descriptor.description)
-                .build()
-        };
+        let build = || open_up_down(meter, descriptor);
         let series = Shared::build::<A, _>(build, opentelemetry::metrics::UpDownCounter::bind);
         Self { series, attributes: PhantomData }
     }
@@ -68,6 +55,20 @@ impl<A: AttributeSet> UpDownCounter<A> {
     pub fn in_flight(&self, attributes: A) -> InFlight {
         InFlight::new(self.series.clone(), attributes.index())
     }
+}
+
+/// The OpenTelemetry counter of a spec.
+pub(super) fn open(meter: &Meter, descriptor: &Descriptor) -> opentelemetry::metrics::Counter<u64> {
+    meter.u64_counter(descriptor.name).with_unit(descriptor.unit).with_description(descriptor.description).build()
+}
+
+/// The OpenTelemetry up-down counter of a spec.
+pub(super) fn open_up_down(meter: &Meter, descriptor: &Descriptor) -> opentelemetry::metrics::UpDownCounter<i64> {
+    meter
+        .i64_up_down_counter(descriptor.name)
+        .with_unit(descriptor.unit)
+        .with_description(descriptor.description)
+        .build()
 }
 
 macro_rules! handle_traits {

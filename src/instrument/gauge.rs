@@ -33,9 +33,7 @@ impl Series {
 
 impl<A: AttributeSet> Gauge<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let gauge = with_attributes(A::ATTRIBUTES, || {
-            meter.f64_gauge(descriptor.name).with_unit(descriptor.unit).with_description(descriptor.description).build()
-        });
+        let gauge = with_attributes(A::ATTRIBUTES, || open(meter, descriptor));
         let bound = (0..A::CARDINALITY).map(|_| OnceLock::new()).collect();
         Self { series: Arc::new(Series { gauge, bound }), attributes: PhantomData }
     }
@@ -50,6 +48,11 @@ impl<A: AttributeSet> Gauge<A> {
             bound.get_or_init(|| self.series.gauge.bind(&key_values(A::ATTRIBUTES, index))).record(value);
         }
     }
+}
+
+/// The OpenTelemetry gauge of a spec.
+pub(super) fn open(meter: &Meter, descriptor: &Descriptor) -> opentelemetry::metrics::Gauge<f64> {
+    meter.f64_gauge(descriptor.name).with_unit(descriptor.unit).with_description(descriptor.description).build()
 }
 
 handle_traits!(Gauge);

@@ -21,16 +21,7 @@ pub struct Histogram<A = ()> {
 
 impl<A: AttributeSet> Histogram<A> {
     pub(super) fn build(meter: &Meter, descriptor: &Descriptor) -> Self {
-        let histogram = with_attributes(A::ATTRIBUTES, || {
-            let builder = meter
-                .f64_histogram(descriptor.name)
-                .with_unit(descriptor.unit)
-                .with_description(descriptor.description);
-            match descriptor.buckets {
-                Some(bounds) => builder.with_boundaries(bounds.to_vec()).build(),
-                None => builder.build(),
-            }
-        });
+        let histogram = with_attributes(A::ATTRIBUTES, || open(meter, descriptor));
         let series = combinations::<A>().map(|attributes| histogram.bind(&attributes)).collect();
         Self { series, attributes: PhantomData }
     }
@@ -65,6 +56,16 @@ impl<A: Attribute, O: Outcome> Histogram<(A, O)> {
     #[must_use = "a timer records when it is dropped"]
     pub fn start_outcome_timer_for(&self, attribute: A) -> OutcomeTimer<(A, O)> {
         OutcomeTimer::start(self.clone(), (attribute, O::UNFINISHED))
+    }
+}
+
+/// The OpenTelemetry histogram of a spec.
+pub(super) fn open(meter: &Meter, descriptor: &Descriptor) -> opentelemetry::metrics::Histogram<f64> {
+    let builder =
+        meter.f64_histogram(descriptor.name).with_unit(descriptor.unit).with_description(descriptor.description);
+    match descriptor.buckets {
+        Some(bounds) => builder.with_boundaries(bounds.to_vec()).build(),
+        None => builder.build(),
     }
 }
 

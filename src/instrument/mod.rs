@@ -21,7 +21,26 @@
 //! array and one atomic operation: it allocates nothing, blocks nobody and never panics. Handles clone freely; handles built
 //! from the same spec on the same meter record into the same series.
 //!
-//! Attributes with no closed list of values go through the OpenTelemetry API itself, on the same meter.
+//! Attributes with no closed list of values go through the OpenTelemetry API itself: a spec that names them
+//! [`open`](crate::CounterSpec::open) builds an OpenTelemetry instrument, whose name is then still written once.
+//!
+//! ```
+//! use barograph::opentelemetry::KeyValue;
+//! # use barograph::opentelemetry::metrics::MeterProvider;
+//! # use barograph::{CounterSpec, MeterExt, attribute};
+//! # attribute! {
+//! #     /// How a job ended.
+//! #     pub enum JobStatus: "status" { Done = "done", Failed = "failed" }
+//! # }
+//!
+//! const JOBS: CounterSpec<JobStatus> = CounterSpec::new("pool.jobs", "{job}", "Jobs that ended.").open(&["pool"]);
+//!
+//! fn work(provider: &dyn MeterProvider) {
+//!     let jobs = provider.meter("pool").open_counter(&JOBS);
+//!     jobs.add(1, &[JobStatus::Done.into(), KeyValue::new("pool", "images")]);
+//! }
+//! # work(&barograph::opentelemetry::metrics::NoopMeterProvider::new());
+//! ```
 
 mod cells;
 mod counter;
@@ -46,7 +65,7 @@ pub use timer::{OutcomeTimer, Timer};
 
 use std::cell::Cell;
 
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{self, Meter};
 
 #[cfg(feature = "prometheus")]
 use crate::attribute::cardinality;
@@ -91,6 +110,21 @@ pub trait MeterExt {
     where
         A: AttributeSet,
         F: Fn(&Observer<'_, A>) + Send + Sync + 'static;
+
+    /// The OpenTelemetry counter of a spec with [open attributes](CounterSpec::open).
+    ///
+    /// Each add looks its attributes up. Where the same ones come again and again, `bind` them and keep what it returns:
+    /// a bound series is exported from then on, as 0 at first.
+    fn open_counter<A: AttributeSet>(&self, spec: &CounterSpec<A>) -> metrics::Counter<u64>;
+
+    /// The OpenTelemetry up-down counter of a spec with open attributes. See [`open_counter`](Self::open_counter).
+    fn open_up_down_counter<A: AttributeSet>(&self, spec: &UpDownCounterSpec<A>) -> metrics::UpDownCounter<i64>;
+
+    /// The OpenTelemetry gauge of a spec with open attributes. See [`open_counter`](Self::open_counter).
+    fn open_gauge<A: AttributeSet>(&self, spec: &GaugeSpec<A>) -> metrics::Gauge<f64>;
+
+    /// The OpenTelemetry histogram of a spec with open attributes. See [`open_counter`](Self::open_counter).
+    fn open_histogram<A: AttributeSet>(&self, spec: &HistogramSpec<A>) -> metrics::Histogram<f64>;
 
     /// An observable gauge whose values are set from outside, and whose series can leave again: see [`KeyedGauge`].
     fn keyed_gauge<A: AttributeSet>(&self, spec: &ObservableGaugeSpec<A>) -> KeyedGauge<A>;
@@ -153,6 +187,22 @@ impl MeterExt for Meter {
                 .with_callback(callback)
                 .build();
         })
+    }
+
+    fn open_counter<A: AttributeSet>(&self, spec: &CounterSpec<A>) -> metrics::Counter<u64> {
+        counter::open(self, &spec.descriptor())
+    }
+
+    fn open_up_down_counter<A: AttributeSet>(&self, spec: &UpDownCounterSpec<A>) -> metrics::UpDownCounter<i64> {
+        counter::open_up_down(self, &spec.descriptor())
+    }
+
+    fn open_gauge<A: AttributeSet>(&self, spec: &GaugeSpec<A>) -> metrics::Gauge<f64> {
+        gauge::open(self, &spec.descriptor())
+    }
+
+    fn open_histogram<A: AttributeSet>(&self, spec: &HistogramSpec<A>) -> metrics::Histogram<f64> {
+        histogram::open(self, &spec.descriptor())
     }
 
     fn keyed_gauge<A: AttributeSet>(&self, spec: &ObservableGaugeSpec<A>) -> KeyedGauge<A> {

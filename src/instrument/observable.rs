@@ -29,6 +29,14 @@ impl<A: AttributeSet> Observer<'_, A> {
             self.instrument.observe(value, series);
         }
     }
+
+    /// Reports the current value of a series that has `open` attributes too, those that the spec
+    /// [says](crate::ObservableGaugeSpec::open). Keep their values few: each is a series.
+    pub fn observe_with(&self, value: f64, attributes: A, open: &[KeyValue]) {
+        if let Some(series) = self.series.get(attributes.index()) {
+            self.instrument.observe(value, &[series, open].concat());
+        }
+    }
 }
 
 impl<A> std::fmt::Debug for Observer<'_, A> {
@@ -66,7 +74,11 @@ where
         }
         callback(&Observer { instrument, series: &series, attributes: PhantomData });
     });
-    with_attributes(A::ATTRIBUTES, || build(descriptor, callback));
+    if descriptor.open_attributes.is_empty() {
+        with_attributes(A::ATTRIBUTES, || build(descriptor, callback));
+    } else {
+        build(descriptor, callback);
+    }
     Registration { _alive: alive }
 }
 
