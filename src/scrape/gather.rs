@@ -18,9 +18,9 @@ use opentelemetry_sdk::metrics::reader::MetricReader;
 use prometheus::proto::MetricFamily;
 
 use crate::error::ScrapeError;
-use crate::exporter::{Asked, MergedRegistry, PrometheusExporter};
+use crate::exporter::{Asked, MergedRegistry, PrometheusExporter, Shown};
 use crate::exposition::Out;
-use crate::guard::{Callbacks, GuardedMeterProvider, Round, Watch, Work, is_in_round};
+use crate::guard::{Callbacks, Exemplars, GuardedMeterProvider, Round, Watch, Work, is_in_round};
 use crate::runtime;
 use crate::self_metrics::ScrapeMetrics;
 
@@ -70,11 +70,13 @@ impl Collector {
         }
         let data = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         let (idle, events) = (Arc::clone(&self.idle), events.clone());
-        let mut collected = Collected { data, merged: Arc::default(), took: Duration::ZERO, idle, events };
+        let (exemplars, merged) = (Exemplars::default(), Arc::default());
+        let mut collected = Collected { data, exemplars, merged, took: Duration::ZERO, idle, events };
         let result = callbacks.show(round, false, || self.reader.collect(&mut collected.data));
         result.map_err(|error| failed(error.to_string()))?;
         let merged = self.merged.as_ref().and_then(|merged| merged.of_round(round.number()));
         collected.merged = merged.unwrap_or_default();
+        collected.exemplars = self.watch.exemplars(&collected.data);
         collected.took = begun.elapsed();
         self.metrics.collected(collected.took);
         self.watch.look(&collected.data, Some(&collected.merged));
@@ -84,12 +86,19 @@ impl Collector {
 
 /// One collection, for all the pages that are made of it.
 pub(crate) struct Collected {
-    pub(super) data: ResourceMetrics,
+    pub(crate) data: ResourceMetrics,
+    exemplars: Exemplars,
     pub(super) merged: Arc<Vec<MetricFamily>>,
     /// How long it took.
     pub(super) took: Duration,
     idle: Arc<Mutex<Option<ResourceMetrics>>>,
     events: mpsc::Sender<Event>,
+}
+
+impl Collected {
+    pub(super) fn shown(&self) -> Shown<'_> {
+        Shown { data: &self.data, exemplars: &self.exemplars, merged: &self.merged }
+    }
 }
 
 impl Drop for Collected {
@@ -108,7 +117,7 @@ pub(crate) trait Render: Send {
 /// What Prometheus asks for.
 impl Render for Asked {
     fn render(&self, collected: &Collected, exporter: &PrometheusExporter, out: &mut Out<'_>) {
-        exporter.export(&collected.data, &collected.merged, self, out);
+        exporter.export(collected.shown(), self, out);
     }
 }
 

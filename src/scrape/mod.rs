@@ -8,7 +8,7 @@ mod body;
 mod compression;
 mod connection;
 mod debug;
-mod gather;
+pub(crate) mod gather;
 mod landing;
 mod listener;
 #[cfg(feature = "page")]

@@ -2,10 +2,11 @@
 
 use barograph::config::LivePage;
 use barograph::opentelemetry::KeyValue;
+use barograph::testing::TestTelemetry;
 use barograph::{CounterSpec, MeterExt, Problem, Telemetry, View};
 
 use crate::instruments::{Api, Outcome};
-use crate::support::{find, get, talking_builder as builder, talking_telemetry as telemetry, value};
+use crate::support::{find, get, keep_logs, logged, talking_builder as builder, talking_telemetry as telemetry};
 
 const CALLS: CounterSpec<(Api, Outcome)> = CounterSpec::new("full.calls", "{call}", "Calls.");
 
@@ -22,18 +23,11 @@ fn record(telemetry: &Telemetry, name: &'static str, users: std::ops::Range<usiz
     }
 }
 
-#[cfg(feature = "otlp")]
 #[test]
 fn a_log_line_at_four_fifths_and_one_beyond_the_limit_name_the_guilty_key() {
-    use crate::otlp::{LOGGED, Logs};
-
-    // The thread that collects is the one that logs.
-    let _ = tracing::subscriber::set_global_default(Logs);
-    let telemetry = telemetry();
-    let logged = || -> Vec<String> {
-        let is_about = |line: &&String| line.contains("`logged.requests` of meter `shop`");
-        LOGGED.lock().unwrap().iter().filter(is_about).cloned().collect()
-    };
+    keep_logs();
+    let telemetry = telemetry().into_telemetry();
+    let logged = || logged("`logged.requests` of meter `shop`");
     record(&telemetry, "logged.requests", 0..1_599);
     telemetry.scrape().unwrap();
     assert_eq!(logged(), Vec::<String>::new());
@@ -100,20 +94,22 @@ fn a_typed_instrument_with_all_its_series_is_as_it_should_be() {
     let telemetry = telemetry();
     let calls = telemetry.meter("shop").counter(&CALLS);
     calls.add(1, (Api::DeepSeek, Outcome::Success));
-    telemetry.scrape().unwrap();
-    let page = telemetry.scrape().unwrap();
+    let _ = telemetry.page();
+    let page = telemetry.page();
     assert!(page.contains("full_calls_total{"), "{page}");
     assert!(!page.contains("barograph_instrument_series"), "{page}");
-    telemetry.verify().unwrap();
+    telemetry.telemetry().verify().unwrap();
 
     // The same instrument by the OpenTelemetry API, with what was not declared.
     let open = telemetry.meter("shop").u64_counter("full.calls").with_unit("{call}").with_description("Calls.").build();
     open.add(1, &[KeyValue::new("api", "another")]);
-    telemetry.scrape().unwrap();
-    let error = telemetry.verify().unwrap_err().to_string();
+    let _ = telemetry.page();
+    let error = telemetry.telemetry().verify().unwrap_err().to_string();
     assert!(error.contains("`full.calls` of meter `shop` has more series than its limit of 6"), "{error}");
-    let series = "barograph_instrument_overflowing{instrument=\"full.calls\",scope=\"shop\"}";
-    assert_eq!(value(&telemetry, series), Some(1.0));
+    telemetry
+        .metric("barograph_instrument_overflowing")
+        .with([("instrument", "full.calls"), ("scope", "shop")])
+        .value(1);
 }
 
 #[test]
@@ -162,7 +158,9 @@ fn an_observable_that_has_fewer_series_again_is_no_longer_crowded() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    let telemetry = builder().with_view(View::of("level").with_cardinality_limit(10)).start().unwrap();
+    let telemetry =
+        builder().with_view(View::of("level").with_cardinality_limit(10)).without_endpoint().start().unwrap();
+    let telemetry = TestTelemetry::from(telemetry);
     let many = Arc::new(AtomicU64::new(30));
     let observed = Arc::clone(&many);
     telemetry
@@ -173,10 +171,11 @@ fn an_observable_that_has_fewer_series_again_is_no_longer_crowded() {
                 .for_each(|n| observer.observe(n, &[KeyValue::new("n", n.cast_signed())]));
         })
         .build();
-    let overflowing = || value(&telemetry, "barograph_instrument_overflowing{instrument=\"level\",scope=\"shop\"}");
-    telemetry.scrape().unwrap();
-    assert_eq!(overflowing(), Some(1.0));
+    let overflowing =
+        telemetry.metric("barograph_instrument_overflowing").with([("instrument", "level"), ("scope", "shop")]);
+    let _ = telemetry.page();
+    overflowing.value(1);
     many.store(0, Ordering::Relaxed);
-    telemetry.scrape().unwrap();
-    assert_eq!(overflowing(), None);
+    let _ = telemetry.page();
+    overflowing.absent();
 }

@@ -9,7 +9,9 @@ use barograph::config::{EndpointLimits, RateLimit};
 use barograph::opentelemetry::KeyValue;
 use barograph::{StartError, Telemetry};
 
-use crate::support::{Answer, DEADLINE, find, get, request_with, talking_builder as builder, wait_until};
+use crate::support::{
+    Answer, DEADLINE, find, get, keep_logs, logged, request_with, talking_builder as builder, wait_until,
+};
 
 fn limited(limits: EndpointLimits) -> (Telemetry, SocketAddr) {
     let telemetry = builder().with_limits(limits).start().unwrap();
@@ -781,15 +783,11 @@ mod web_config {
     }
 }
 
-#[cfg(feature = "otlp")]
 #[test]
 fn an_endpoint_that_answers_everybody_says_so_and_what_else_there_is() {
-    use crate::otlp::{LOGGED, Logs};
-
-    let _ = tracing::subscriber::set_global_default(Logs);
+    keep_logs();
     let warnings = |telemetry: &Telemetry| -> Vec<String> {
-        let address = format!("at {} answers whoever reaches it", telemetry.local_addr().unwrap());
-        LOGGED.lock().unwrap().iter().filter(|line| line.contains(&address)).cloned().collect()
+        logged(&format!("at {} answers whoever reaches it", telemetry.local_addr().unwrap()))
     };
     let open = Telemetry::builder("suite").with_address("0.0.0.0:0").start().unwrap();
     let said = warnings(&open);

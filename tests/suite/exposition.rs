@@ -3,9 +3,10 @@
 use barograph::Telemetry;
 use barograph::opentelemetry::metrics::MeterProvider;
 use barograph::opentelemetry::{InstrumentationScope, KeyValue};
+use barograph::testing::TestTelemetry;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::support::{assert_golden, families, get, talking_builder, talking_telemetry, telemetry, value};
+use crate::support::{assert_golden, families, get, talking_builder, talking_telemetry, telemetry};
 
 fn page(record: impl FnOnce(&Telemetry)) -> String {
     let telemetry = telemetry();
@@ -140,17 +141,17 @@ fn d11_points_that_prometheus_could_not_tell_apart_are_written_once_and_counted(
     let meter = telemetry.meter("colliding");
     meter.u64_counter("collide.x_y").build().add(2, &[]);
     meter.u64_counter("collide.x.y").build().add(1, &[]);
-    let error = telemetry.verify().unwrap_err().to_string();
+    let error = telemetry.telemetry().verify().unwrap_err().to_string();
     let shown = "`collide.x_y` of meter `colliding` and `collide.x.y` of meter `colliding` are both scraped as `collide_x_y_total`";
     assert!(error.contains(shown) && error.contains("only the latter is shown"), "{error}");
 
     for _ in 0..3 {
-        let page = telemetry.scrape().unwrap();
+        let page = telemetry.page();
         let series = families(&page, "collide");
         assert_eq!(series.lines().filter(|line| !line.starts_with('#')).count(), 1, "{series}");
         assert!(series.ends_with(" 1\n"), "the first by name wins, always: {series}");
     }
-    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"duplicate\"}"), Some(3.0));
+    telemetry.metric("barograph_points_dropped_total").with(("reason", "duplicate")).value(3);
 }
 
 #[test]
@@ -159,11 +160,11 @@ fn d12_of_two_types_the_same_one_wins_every_time() {
         let telemetry = talking_telemetry();
         telemetry.meter("b").f64_gauge("conflict").build().record(1.0, &[]);
         telemetry.meter("a").f64_histogram("conflict").build().record(1.0, &[]);
-        let series = families(&telemetry.scrape().unwrap(), "conflict");
+        let series = families(&telemetry.page(), "conflict");
         assert!(series.starts_with("# TYPE conflict histogram\n"), "{series}");
         assert!(!series.contains("otel_scope_name=\"b\""), "{series}");
-        assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"conflict\"}"), Some(1.0));
-        let error = telemetry.verify().unwrap_err().to_string();
+        telemetry.metric("barograph_points_dropped_total").with(("reason", "conflict")).value(1);
+        let error = telemetry.telemetry().verify().unwrap_err().to_string();
         // The one that is said to be shown is the one on the page.
         assert!(error.contains("`conflict` of meter `b` and `conflict` of meter `a` are both scraped"), "{error}");
     }
@@ -262,11 +263,12 @@ fn what_a_collector_of_the_callers_own_says_wrong_costs_it_only_its_own_points()
     let desc = Desc::new("wrong".into(), "Wrong.".into(), vec![], Default::default()).unwrap();
     registry.register(Box::new(Wrong(desc))).unwrap();
     let telemetry = Telemetry::builder("suite").without_endpoint().with_registry(registry).start().unwrap();
-    let page = telemetry.scrape().unwrap();
+    let telemetry = TestTelemetry::from(telemetry);
+    let page = telemetry.page();
     assert!(page.contains("# TYPE good gauge\ngood 0\n"), "{page}");
     assert!(!page.contains("bad name") && !page.contains("lives") && !page.contains("unordered"), "{page}");
-    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"invalid_name\"}"), Some(2.0));
-    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"invalid_value\"}"), Some(2.0));
+    telemetry.metric("barograph_points_dropped_total").with(("reason", "invalid_name")).value(2);
+    telemetry.metric("barograph_points_dropped_total").with(("reason", "invalid_value")).value(2);
 }
 
 #[test]
@@ -282,10 +284,10 @@ fn a_metric_cannot_pose_as_the_target() {
 #[test]
 fn a_key_that_stands_twice_has_one_value_and_it_is_always_the_same() {
     for _ in 0..20 {
-        let telemetry = telemetry();
+        let telemetry = TestTelemetry::new();
         let twice = [KeyValue::new("k", "b"), KeyValue::new("k", "a")];
         telemetry.meter("m").u64_counter("twice").build().add(1, &twice);
-        assert_eq!(value(&telemetry, "twice_total{k=\"b\"}"), Some(1.0));
+        telemetry.metric("twice_total").with(("k", "b")).value(1);
     }
 }
 
@@ -295,10 +297,10 @@ fn an_empty_value_is_no_label_as_prometheus_sees_it() {
     let counter = telemetry.meter("m").u64_counter("empty").build();
     counter.add(1, &[]);
     counter.add(2, &[KeyValue::new("a", "")]);
-    let page = telemetry.scrape().unwrap();
+    let page = telemetry.page();
     assert_eq!(page.matches("\nempty_total{otel_scope_name=\"m\"} ").count(), 1, "{page}");
     assert!(!page.contains("a=\"\""), "{page}");
-    assert_eq!(value(&telemetry, "barograph_points_dropped_total{reason=\"duplicate\"}"), Some(1.0));
+    telemetry.metric("barograph_points_dropped_total").with(("reason", "duplicate")).value(1);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use barograph::opentelemetry::KeyValue;
 use barograph::opentelemetry::metrics::MeterProvider;
-use barograph::{MeterExt, ObservableGaugeSpec};
+use barograph::testing::TestTelemetry;
+use barograph::{CounterSpec, MeterExt, ObservableGaugeSpec};
 
-use crate::support::{families, talking_telemetry as telemetry, value, without_panic_messages};
+use crate::support::{OnEvent, families, talking_builder, talking_telemetry as telemetry, without_panic_messages};
 
 const WEATHER: ObservableGaugeSpec = ObservableGaugeSpec::new("weather.temperature", "Cel", "Outside.");
 
@@ -23,7 +24,7 @@ fn d1_a_panicking_callback_loses_its_own_series_and_nothing_else_for_ever() {
 
         for scrape in 1..=10_u32 {
             healthy.add(1, &[]);
-            let page = telemetry.scrape().unwrap();
+            let page = telemetry.page();
             assert!(page.contains(&format!("healthy_total{{otel_scope_name=\"third_party\"}} {scrape}\n")), "{page}");
             assert!(page.contains("observes{"), "{page}");
             assert_eq!(families(&page, "panics"), "");
@@ -56,14 +57,13 @@ fn what_a_callback_has_captured_may_panic_when_it_is_dropped() {
             let _ = &captured;
             observer.observe(1.0, ());
         });
-        telemetry.scrape().unwrap();
+        let _ = telemetry.page();
         drop(registration);
         for _ in 0..3 {
-            assert_eq!(value(&telemetry, "healthy_total"), Some(1.0));
+            telemetry.metric("healthy_total").value(1);
         }
-        let errors =
-            value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\",reason=\"panic\"}");
-        assert_eq!(errors, Some(1.0));
+        let errors = telemetry.metric("barograph_callback_errors_total");
+        errors.with([("instrument", "weather.temperature"), ("reason", "panic")]).value(1);
     });
 }
 
@@ -77,11 +77,11 @@ fn a_callback_cannot_ask_for_a_scrape_and_so_cannot_wait_for_itself() {
         .meter("m")
         .u64_observable_gauge("curious")
         .with_callback(move |observer| {
-            let _ = answer.lock().unwrap().send(inner.scrape());
+            let _ = answer.lock().unwrap().send(inner.telemetry().scrape());
             observer.observe(1, &[]);
         })
         .build();
-    assert_eq!(value(&telemetry, "curious"), Some(1.0));
+    telemetry.metric("curious").value(1);
     let error = answers.recv().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "failed to collect the metrics: a callback cannot ask for a scrape");
 }
@@ -96,64 +96,42 @@ fn a_callback_cannot_ask_for_a_flush_and_so_is_not_late_because_of_it() {
         .meter("m")
         .u64_observable_gauge("curious")
         .with_callback(move |observer| {
-            let _ = answer.lock().unwrap().send(inner.force_flush(crate::support::DEADLINE));
+            let _ = answer.lock().unwrap().send(inner.telemetry().force_flush(crate::support::DEADLINE));
             observer.observe(1, &[]);
         })
         .build();
-    assert_eq!(value(&telemetry, "curious"), Some(1.0));
+    telemetry.metric("curious").value(1);
     let error = answers.recv().unwrap().unwrap_err();
     assert!(error.to_string().contains("a callback cannot ask for a flush"), "{error}");
-}
-
-/// Counts log events with a metric, as bridges from `tracing` do, and so builds instruments while something is logged.
-struct CountsEvents(barograph::GuardedMeterProvider);
-
-impl tracing::Subscriber for CountsEvents {
-    /// The SDK logs while it holds locks of its own; we do not.
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("barograph")
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.meter("log").u64_counter("log.events").build().add(1, &[]);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[test]
 fn whoever_takes_a_warning_may_build_an_instrument_meanwhile() {
     let telemetry = telemetry();
-    tracing::subscriber::with_default(CountsEvents(telemetry.meter_provider().clone()), || {
+    // Counts log events with a metric, as bridges from `tracing` do, and so builds instruments while something is logged.
+    let provider = telemetry.provider().clone();
+    let count = move |_: &tracing::Event<'_>| provider.meter("log").u64_counter("log.events").build().add(1, &[]);
+    tracing::subscriber::with_default(OnEvent(count), || {
         telemetry.meter("m").u64_counter("not a name").build();
     });
-    assert!(value(&telemetry, "log_events_total") >= Some(1.0));
-    assert_eq!(telemetry.verify().unwrap_err().problems.len(), 1);
+    assert!(telemetry.metric("log.events").try_value() >= Some(1.0));
+    assert_eq!(telemetry.telemetry().verify().unwrap_err().problems.len(), 1);
 }
 
 #[test]
 fn one_name_declared_twice_and_not_alike_is_said() {
-    const PLAIN: barograph::CounterSpec = barograph::CounterSpec::new("w.jobs", "{job}", "Jobs.");
-    const TYPED: barograph::CounterSpec<crate::instruments::Api> =
-        barograph::CounterSpec::new("w.jobs", "{job}", "Jobs.");
+    const PLAIN: CounterSpec = CounterSpec::new("w.jobs", "{job}", "Jobs.");
+    const TYPED: CounterSpec<crate::instruments::Api> = CounterSpec::new("w.jobs", "{job}", "Jobs.");
     const FINE: barograph::HistogramSpec = barograph::HistogramSpec::new("w.time", "s", "Time.").buckets(&[1.0, 2.0]);
     const COARSE: barograph::HistogramSpec = barograph::HistogramSpec::new("w.time", "s", "Time.").buckets(&[60.0]);
 
     let telemetry = telemetry();
     let meter = telemetry.meter("w");
     let _handles = (meter.counter(&PLAIN), meter.counter(&PLAIN), meter.histogram(&FINE), meter.histogram(&FINE));
-    telemetry.verify().unwrap();
+    telemetry.telemetry().verify().unwrap();
     let _handles = (meter.counter(&TYPED), meter.histogram(&COARSE));
     meter.u64_counter("w.jobs").with_unit("{task}").with_description("Jobs.").build();
-    let error = telemetry.verify().unwrap_err().to_string();
+    let error = telemetry.telemetry().verify().unwrap_err().to_string();
     for difference in ["different attributes", "different buckets", "different kind, unit, description or number type"]
     {
         assert!(error.contains(difference), "{difference}: {error}");
@@ -172,13 +150,11 @@ fn a_callback_that_recovers_is_back() {
             observer.observe(21.0, ());
         });
         // The payload of `assert!` with a message is a `&str` too.
-        assert_eq!(value(&telemetry, "weather_temperature_celsius"), None);
+        telemetry.metric("weather_temperature_celsius").absent();
         broken.store(false, Ordering::Relaxed);
-        assert_eq!(value(&telemetry, "weather_temperature_celsius"), Some(21.0));
-        assert_eq!(
-            value(&telemetry, "barograph_callback_errors_total{instrument=\"weather.temperature\",reason=\"panic\"}"),
-            Some(1.0)
-        );
+        telemetry.metric("weather_temperature_celsius").value(21);
+        let errors = telemetry.metric("barograph_callback_errors_total");
+        errors.with([("instrument", "weather.temperature"), ("reason", "panic")]).value(1);
     });
 }
 
@@ -203,14 +179,13 @@ fn a_collector_of_a_merged_registry_that_panics_costs_the_registry_only() {
         let desc = Desc::new("panics".into(), "Panics.".into(), vec![], Default::default()).unwrap();
         registry.register(Box::new(Panics(desc))).unwrap();
         let telemetry =
-            barograph::Telemetry::builder("suite").without_endpoint().with_registry(registry).start().unwrap();
+            TestTelemetry::from(talking_builder().without_endpoint().with_registry(registry).start().unwrap());
         telemetry.meter("m").u64_counter("healthy").build().add(1, &[]);
-        for scrape in 1..=3 {
-            let page = telemetry.scrape().unwrap();
-            assert!(page.contains("healthy_total"), "{scrape}: {page}");
+        for _ in 1..=3 {
+            telemetry.metric("healthy").value(1);
         }
-        let errors =
-            value(&telemetry, "barograph_callback_errors_total{instrument=\"prometheus::Registry\",reason=\"panic\"}");
+        let errors = telemetry.metric("barograph_callback_errors_total");
+        let errors = errors.with([("instrument", "prometheus::Registry"), ("reason", "panic")]).try_value();
         assert!(errors >= Some(3.0), "{errors:?}");
     });
 }
@@ -227,11 +202,11 @@ fn an_instrument_built_inside_a_callback_is_refused_where_the_sdk_would_wait_for
             observer.observe(1, &[]);
         })
         .build();
-    let page = telemetry.scrape().unwrap();
+    let page = telemetry.page();
     assert!(page.contains("\nbuilds{"), "{page}");
     assert!(!page.contains("built_inside"), "{page}");
     assert_eq!(
-        telemetry.verify().unwrap_err().to_string(),
+        telemetry.telemetry().verify().unwrap_err().to_string(),
         "`built.inside` of meter `m` records nothing: it was built inside an observable's callback, build it before and capture it"
     );
 }
@@ -244,16 +219,15 @@ fn an_illegal_name_unit_or_bucket_is_said_counted_and_costs_nobody_else() {
     meter.u64_counter("unit").with_unit("µs").build().add(1, &[]);
     meter.f64_histogram("buckets").with_boundaries(vec![2.0, 1.0]).build().record(1.0, &[]);
     meter.u64_counter("legal").build().add(1, &[]);
-    let error = telemetry.verify().unwrap_err();
+    let error = telemetry.telemetry().verify().unwrap_err();
     assert_eq!(error.problems.len(), 3);
     let error = error.to_string();
     for part in ["`9lives` of meter `m` records nothing", "its unit `µs`", "its buckets [2.0, 1.0]"] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    assert_eq!(value(&telemetry, "legal_total"), Some(1.0));
+    telemetry.metric("legal_total").value(1);
     for reason in ["invalid_name", "invalid_unit", "invalid_buckets"] {
-        let refused = value(&telemetry, &format!("barograph_instruments_refused_total{{reason=\"{reason}\"}}"));
-        assert_eq!(refused, Some(1.0), "{reason}");
+        telemetry.metric("barograph_instruments_refused_total").with(("reason", reason)).value(1);
     }
 }
 
@@ -265,17 +239,11 @@ fn histograms_without_boundaries_get_buckets_that_fit_their_unit() {
     meter.f64_histogram("h.milliseconds").with_unit("ms").build().record(3.0, &[]);
     meter.u64_histogram("h.bytes").with_unit("By").build().record(300, &[]);
     meter.f64_histogram("h.own").with_unit("s").with_boundaries(vec![42.0]).build().record(1.0, &[]);
-    let page = telemetry.scrape().unwrap();
-    for (series, expected) in [
-        ("h_seconds_bucket{le=\"0.005\"}", Some(1.0)),
-        ("h_milliseconds_bucket{le=\"5\"}", Some(1.0)),
-        ("h_bytes_bucket{le=\"256\"}", Some(0.0)),
-        ("h_bytes_bucket{le=\"1024\"}", Some(1.0)),
-        ("h_own_seconds_bucket{le=\"42\"}", Some(1.0)),
-        ("h_own_seconds_bucket{le=\"10\"}", None),
-    ] {
-        assert_eq!(crate::support::find(&page, series), expected, "{series}\n{page}");
-    }
+    telemetry.metric("h.seconds").bucket(0.005, 1);
+    telemetry.metric("h.milliseconds").bucket(5.0, 1);
+    telemetry.metric("h.bytes").bucket(256.0, 0).bucket(1024.0, 1);
+    telemetry.metric("h.own").bucket(42.0, 1);
+    telemetry.metric("h_own_seconds_bucket").with(("le", 10)).absent();
 }
 
 #[test]
@@ -293,22 +261,39 @@ fn an_observable_built_twice_is_registered_once_with_both_callbacks() {
             })
             .build();
     }
-    let page = telemetry.scrape().unwrap();
+    let page = telemetry.page();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     assert!(page.contains("by=\"first\"") && page.contains("by=\"second\""), "{page}");
-    telemetry.verify().unwrap();
+    telemetry.telemetry().verify().unwrap();
 }
 
 #[test]
 fn the_global_provider_is_the_guarded_one() {
     without_panic_messages(|| {
         let telemetry = telemetry();
-        telemetry.install_global();
+        telemetry.telemetry().install_global();
         let meter = opentelemetry::global::meter("global");
         meter.u64_observable_gauge("global.panics").with_callback(|_| panic!("expected: global")).build();
         meter.u64_counter("global.calls").build().add(1, &[]);
         for _ in 0..2 {
-            assert_eq!(value(&telemetry, "global_calls_total"), Some(1.0));
+            telemetry.metric("global_calls_total").value(1);
         }
     });
+}
+
+#[test]
+fn an_instrument_that_a_log_line_builds_has_nothing_of_the_one_that_is_being_built() {
+    // Its name is none, so there is something to log while it is built.
+    const ENDED: CounterSpec = CounterSpec::new("jobs ended", "{job}", "Jobs that ended.");
+    let telemetry = TestTelemetry::new();
+    let lines = telemetry.meter("log");
+    let count = move |_: &tracing::Event<'_>| {
+        let lines = lines.u64_counter("log.lines").build();
+        ["info", "warn"].iter().for_each(|level| lines.add(1, &[KeyValue::new("level", *level)]));
+    };
+    let ended = tracing::subscriber::with_default(OnEvent(count), || telemetry.meter("jobs").counter(&ENDED));
+    ended.add(1, ());
+    telemetry.metric("log.lines").with(("level", "info")).present();
+    telemetry.metric("log.lines").with(("level", "warn")).present();
+    telemetry.metric("log.lines").with(("otel.metric.overflow", "true")).absent();
 }

@@ -7,14 +7,15 @@ use std::task::{Context, Waker};
 
 use barograph::opentelemetry::KeyValue;
 use barograph::opentelemetry::metrics::MeterProvider;
+use barograph::testing::TestTelemetry;
 use barograph::{
     CounterSpec, GaugeSpec, HistogramSpec, MeterExt, ObservableCounterSpec, ObservableGaugeSpec,
-    ObservableUpDownCounterSpec, Telemetry, UpDownCounterSpec, View, attribute,
+    ObservableUpDownCounterSpec, UpDownCounterSpec, View, attribute,
 };
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use crate::support::{families, find, telemetry, value, without_panic_messages};
+use crate::support::{find, without_panic_messages};
 
 attribute! {
     /// Which API.
@@ -36,37 +37,35 @@ const WAIT: HistogramSpec = HistogramSpec::new("t.wait", "s", "Waits.");
 
 #[test]
 fn every_combination_of_a_counter_is_0_from_the_first_scrape() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let meter = telemetry.meter("t");
     let _calls = meter.counter(&CALLS);
     let _plain = meter.counter(&PLAIN);
     let _pending = meter.up_down_counter(&PENDING);
-    let page = telemetry.scrape().unwrap();
     for &api in Api::ALL {
         for &outcome in Outcome::ALL {
-            let series = format!("t_calls_total{{api=\"{api}\",outcome=\"{outcome}\"}}");
-            assert_eq!(find(&page, &series), Some(0.0), "{series}\n{page}");
+            telemetry.metric("t_calls_total").with((api, outcome)).value(0);
         }
     }
-    assert_eq!(find(&page, "t_plain_total"), Some(0.0));
-    assert_eq!(find(&page, "t_pending"), Some(0.0));
+    telemetry.metric("t_plain_total").value(0);
+    telemetry.metric("t_pending").value(0);
 }
 
 #[test]
 fn handles_built_from_one_spec_record_into_the_same_series() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let handles: Vec<_> = (0..3).map(|_| telemetry.meter("t").counter(&CALLS)).collect();
     for handle in &handles {
         handle.clone().add(2, (Api::DeepSeek, Outcome::Error));
     }
-    assert_eq!(value(&telemetry, "t_calls_total{api=\"deepseek\",outcome=\"error\"}"), Some(6.0));
-    assert_eq!(value(&telemetry, "t_calls_total{api=\"perplexity\",outcome=\"error\"}"), Some(0.0));
-    telemetry.verify().unwrap();
+    telemetry.metric("t_calls_total").with([("api", "deepseek"), ("outcome", "error")]).value(6);
+    telemetry.metric("t_calls_total").with([("api", "perplexity"), ("outcome", "error")]).value(0);
+    telemetry.telemetry().verify().unwrap();
 }
 
 #[test]
 fn a_typed_instrument_is_limited_to_exactly_its_series_and_loses_none() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let calls = telemetry.meter("t").counter(&CALLS);
     for &api in Api::ALL {
         for &outcome in Outcome::ALL {
@@ -76,52 +75,50 @@ fn a_typed_instrument_is_limited_to_exactly_its_series_and_loses_none() {
     // What goes through the API beside the handle would be one series too many.
     let untyped = telemetry.meter("t").u64_counter("t.calls").with_unit("{call}").with_description("Calls.").build();
     untyped.add(5, &[KeyValue::new("api", "unheard of")]);
-    let page = telemetry.scrape().unwrap();
-    assert!(!families(&page, "t_calls").contains("unheard of"), "{page}");
-    assert_eq!(find(&page, "t_calls_total{otel_metric_overflow=\"true\"}"), Some(5.0), "{page}");
-    assert_eq!(find(&page, "t_calls_total{api=\"perplexity\",outcome=\"cancelled\"}"), Some(1.0), "{page}");
+    telemetry.metric("t_calls_total").with(("api", "unheard of")).absent();
+    telemetry.metric("t_calls_total").with(("otel_metric_overflow", "true")).value(5);
+    telemetry.metric("t_calls_total").with([("api", "perplexity"), ("outcome", "cancelled")]).value(1);
 }
 
 #[test]
 fn a_gauge_begins_with_its_first_value_and_ignores_what_is_none() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let level = telemetry.meter("t").gauge(&LEVEL);
     level.record(f64::NAN, Api::DeepSeek);
-    assert_eq!(families(&telemetry.scrape().unwrap(), "t_level"), "");
+    telemetry.metric("t_level_percent").absent();
     level.record(12.5, Api::DeepSeek);
     level.record(f64::INFINITY, Api::DeepSeek);
-    assert_eq!(value(&telemetry, "t_level_percent{api=\"deepseek\"}"), Some(12.5));
-    assert_eq!(value(&telemetry, "t_level_percent{api=\"perplexity\"}"), None);
+    telemetry.metric("t_level_percent").with(("api", "deepseek")).value(12.5);
+    telemetry.metric("t_level_percent").with(("api", "perplexity")).absent();
 }
 
 #[test]
 fn a_timer_records_once_however_it_ends() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let wait = telemetry.meter("t").histogram(&WAIT);
-    let count = || value(&telemetry, "t_wait_seconds_count").unwrap_or_default();
+    let waits = telemetry.metric("t.wait");
     drop(wait.start_timer(()));
-    assert_eq!(count(), 1.0);
+    waits.count(1);
     let elapsed = wait.start_timer(()).stop();
-    assert_eq!(count(), 2.0);
-    assert!(value(&telemetry, "t_wait_seconds_sum") >= Some(elapsed.as_secs_f64()));
+    waits.count(2);
+    assert!(waits.try_sum() >= Some(elapsed.as_secs_f64()));
     wait.start_timer(()).discard();
-    assert_eq!(count(), 2.0);
+    waits.count(2);
     assert_eq!(wait.start_timer(()).time(|| 42), 42);
-    assert_eq!(count(), 3.0);
+    waits.count(3);
     without_panic_messages(|| {
         let panicked = catch_unwind(AssertUnwindSafe(|| wait.start_timer(()).time(|| panic!("expected: timed"))));
         assert!(panicked.is_err());
     });
-    assert_eq!(count(), 4.0);
+    waits.count(4);
 }
 
 #[test]
 fn an_outcome_timer_that_is_dropped_unfinished_is_cancelled() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let meter = telemetry.meter("t");
     let duration = meter.histogram(&DURATION);
     let by_api = meter.histogram(&BY_API);
-    let count = |outcome| value(&telemetry, &format!("t_duration_seconds_count{{outcome=\"{outcome}\"}}"));
 
     drop(duration.start_outcome_timer());
     duration.start_outcome_timer().finish(Outcome::Success);
@@ -130,48 +127,43 @@ fn an_outcome_timer_that_is_dropped_unfinished_is_cancelled() {
     assert_eq!(duration.start_outcome_timer().time(|| Err(()), classify), Err(()));
     drop(by_api.start_outcome_timer_for(Api::Perplexity));
 
-    assert_eq!(count("success"), Some(1.0));
-    assert_eq!(count("error"), Some(1.0));
-    assert_eq!(count("cancelled"), Some(1.0));
-    let cancelled = value(&telemetry, "t_by_api_seconds_count{api=\"perplexity\",outcome=\"cancelled\"}");
-    assert_eq!(cancelled, Some(1.0));
+    telemetry.assert_counted(&[
+        "t.by_api{api=perplexity, outcome=cancelled} 1",
+        "t.duration{outcome=cancelled} 1",
+        "t.duration{outcome=error} 1",
+        "t.duration{outcome=success} 1",
+    ]);
 }
 
 #[test]
 fn a_future_dropped_mid_await_is_recorded_once_and_leaves_nothing_in_flight() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let meter = telemetry.meter("t");
     let (duration, pending) = (meter.histogram(&DURATION), meter.up_down_counter(&PENDING));
     let wait = meter.histogram(&WAIT);
-    let in_flight = || value(&telemetry, "t_pending");
     let never = std::future::pending::<()>;
     let work = || {
         let timed = duration.start_outcome_timer().instrument(never(), |()| Outcome::Success);
         pending.in_flight(()).instrument(wait.start_timer(()).instrument(timed))
     };
-    let count = |series: &str| value(&telemetry, series).unwrap_or_default();
 
     {
         let mut future = pin!(work());
         let mut context = Context::from_waker(Waker::noop());
         assert!(future.as_mut().poll(&mut context).is_pending());
         assert!(future.as_mut().poll(&mut context).is_pending());
-        assert_eq!(in_flight(), Some(1.0));
+        telemetry.assert_counted(&["t.pending 1"]);
     }
-    assert_eq!(in_flight(), Some(0.0));
-    assert_eq!(count("t_duration_seconds_count{outcome=\"cancelled\"}"), 1.0);
-    assert_eq!(count("t_duration_seconds_count{outcome=\"success\"}"), 0.0);
-    assert_eq!(count("t_wait_seconds_count"), 1.0);
+    telemetry.assert_counted(&["t.duration{outcome=cancelled} 1", "t.wait 1"]);
 
     // Never polled at all: it was in flight from its creation, and is no more.
     drop(work());
-    assert_eq!(in_flight(), Some(0.0));
-    assert_eq!(count("t_duration_seconds_count{outcome=\"cancelled\"}"), 2.0);
+    telemetry.assert_counted(&["t.duration{outcome=cancelled} 2", "t.wait 2"]);
 }
 
 #[test]
 fn a_future_that_is_ready_is_recorded_as_what_it_was() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let duration = telemetry.meter("t").histogram(&DURATION);
     let mut future = pin!(
         duration
@@ -179,13 +171,13 @@ fn a_future_that_is_ready_is_recorded_as_what_it_was() {
             .instrument(async { 7 }, |n| { if *n == 7 { Outcome::Success } else { Outcome::Error } })
     );
     assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
-    assert_eq!(value(&telemetry, "t_duration_seconds_count{outcome=\"success\"}"), Some(1.0));
-    assert_eq!(value(&telemetry, "t_duration_seconds_count{outcome=\"cancelled\"}"), Some(0.0));
+    telemetry.metric("t_duration_seconds_count").with(("outcome", "success")).value(1);
+    telemetry.metric("t_duration_seconds_count").with(("outcome", "cancelled")).value(0);
 }
 
 #[test]
 fn what_was_counted_stays_when_the_last_handle_is_gone() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     for _ in 0..100 {
         let calls = telemetry.meter("t").counter(&CALLS);
         calls.add(1, (Api::DeepSeek, Outcome::Success));
@@ -194,38 +186,33 @@ fn what_was_counted_stays_when_the_last_handle_is_gone() {
         pending.add(-1, ());
     }
     for _ in 0..2 {
-        let page = telemetry.scrape().unwrap();
-        assert_eq!(find(&page, "t_calls_total{api=\"deepseek\",outcome=\"success\"}"), Some(100.0));
-        assert_eq!(find(&page, "t_pending"), Some(200.0));
+        telemetry.metric("t_calls_total").with([("api", "deepseek"), ("outcome", "success")]).value(100);
+        telemetry.metric("t_pending").value(200);
     }
 }
 
 #[test]
 fn two_readers_see_the_same_counts_and_neither_takes_from_the_other() {
     let registry = Registry::new();
-    let telemetry =
-        Telemetry::builder("suite").without_endpoint().export_to_registry(registry.clone()).start().unwrap();
+    let telemetry = TestTelemetry::with(|builder| builder.export_to_registry(registry.clone()));
     let plain = telemetry.meter("t").counter(&PLAIN);
     for total in [5.0, 10.0, 15.0] {
         plain.add(5, ());
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         assert_eq!(find(&text, "t_plain_total"), Some(total));
-        assert_eq!(value(&telemetry, "t_plain_total"), Some(total));
+        telemetry.metric("t_plain_total").value(total);
     }
 }
 
 #[test]
 fn no_view_can_stop_the_counters_that_it_does_not_select() {
-    let telemetry = Telemetry::builder("suite")
-        .without_endpoint()
-        .with_view(View::of("*drain*").dropped())
-        .with_view(View::of("*").in_scope("barograph*").dropped())
-        .start()
-        .unwrap();
+    let telemetry = TestTelemetry::with(|builder| {
+        builder.with_view(View::of("*drain*").dropped()).with_view(View::of("*").in_scope("barograph*").dropped())
+    });
     telemetry.meter("t").counter(&PLAIN).add(1, ());
     let kept = telemetry.meter("t").counter(&PLAIN);
     kept.add(2, ());
-    assert_eq!(value(&telemetry, "t_plain_total"), Some(3.0));
+    telemetry.metric("t_plain_total").value(3);
 }
 
 #[test]
@@ -254,31 +241,27 @@ const QUEUE: ObservableUpDownCounterSpec = ObservableUpDownCounterSpec::new("t.q
 
 #[test]
 fn an_observable_is_there_until_its_registration_is_dropped() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let meter = telemetry.meter("t");
     for round in 1..=3 {
         let disk = meter.observable_gauge(&DISK, |observer| observer.observe(3.0, Api::DeepSeek));
         let cpu = meter.observable_counter(&CPU, |observer| observer.observe(1.5, ()));
         let queue = meter.observable_up_down_counter(&QUEUE, |observer| observer.observe(-2.0, ()));
-        let page = telemetry.scrape().unwrap();
-        assert_eq!(find(&page, "t_disk_bytes{api=\"deepseek\"}"), Some(3.0), "round {round}");
-        assert_eq!(find(&page, "t_disk_bytes{api=\"perplexity\"}"), None);
-        assert_eq!(find(&page, "t_cpu_seconds_total"), Some(1.5));
-        assert_eq!(find(&page, "t_queue"), Some(-2.0));
+        telemetry.metric("t_disk_bytes").with(("api", "deepseek")).value(3);
+        telemetry.metric("t_disk_bytes").with(("api", "perplexity")).absent();
+        telemetry.metric("t_cpu_seconds_total").value(1.5);
+        telemetry.metric("t_queue").value(-2);
         drop((disk, cpu, queue));
-        assert_eq!(families(&telemetry.scrape().unwrap(), "t_"), "", "round {round}");
+        assert_eq!(telemetry.page(), "", "round {round}");
     }
-    telemetry.verify().unwrap();
+    telemetry.telemetry().verify().unwrap();
 }
 
 #[test]
 fn a_keyed_gauge_shows_what_is_set_and_forgets_what_is_removed() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let disk = telemetry.meter("t").keyed_gauge(&DISK);
-    let shown = || {
-        let page = telemetry.scrape().unwrap();
-        Api::ALL.iter().map(|api| find(&page, &format!("t_disk_bytes{{api=\"{api}\"}}"))).collect::<Vec<_>>()
-    };
+    let shown = || Api::ALL.iter().map(|api| telemetry.metric("t.disk").with(*api).try_value()).collect::<Vec<_>>();
     assert_eq!(shown(), [None, None]);
     disk.set(1.0, Api::DeepSeek);
     disk.clone().set(2.0, Api::Perplexity);
@@ -297,10 +280,10 @@ fn a_keyed_gauge_shows_what_is_set_and_forgets_what_is_removed() {
 
 #[test]
 fn handles_outlive_their_pipeline_and_then_do_nothing() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let meter = telemetry.meter("t");
     let (calls, duration, level) = (meter.counter(&CALLS), meter.histogram(&DURATION), meter.gauge(&LEVEL));
-    telemetry.shutdown(std::time::Duration::from_secs(5)).unwrap();
+    telemetry.into_telemetry().shutdown(std::time::Duration::from_secs(5)).unwrap();
     calls.add(1, (Api::DeepSeek, Outcome::Error));
     duration.start_outcome_timer().finish(Outcome::Success);
     level.record(1.0, Api::DeepSeek);
@@ -309,15 +292,15 @@ fn handles_outlive_their_pipeline_and_then_do_nothing() {
 
 #[test]
 fn many_threads_lose_nothing() {
-    let telemetry = telemetry();
+    let telemetry = TestTelemetry::new();
     let calls = telemetry.meter("t").counter(&CALLS);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| (0..10_000).for_each(|_| calls.add(1, (Api::DeepSeek, Outcome::Success))));
         }
         for _ in 0..20 {
-            telemetry.scrape().unwrap();
+            let _ = telemetry.page();
         }
     });
-    assert_eq!(value(&telemetry, "t_calls_total{api=\"deepseek\",outcome=\"success\"}"), Some(80_000.0));
+    telemetry.metric("t_calls_total").with([("api", "deepseek"), ("outcome", "success")]).value(80000);
 }

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::parser::{Family, Format, Value, parse};
 use crate::receiver::{Receiver, Reply};
 #[cfg(feature = "web-config")]
 use crate::support::get;
-use crate::support::{find, wait_until};
+use crate::support::{find, keep_logs, logged, wait_until};
 
 const JOBS: CounterSpec = CounterSpec::new("worker.jobs", "{job}", "Jobs.");
 const LONG: Duration = Duration::from_secs(10);
@@ -409,7 +409,7 @@ fn name(protocol: Protocol) -> String {
 
 #[test]
 fn a_receiver_that_takes_every_other_export_is_not_in_every_line_of_the_log() {
-    let _ = tracing::subscriber::set_global_default(Logs);
+    keep_logs();
     let receiver = Receiver::start();
     let flapping = (0..40).flat_map(|_| [Reply::Status(400, None), Reply::Taken]);
     receiver.answer(flapping);
@@ -420,7 +420,7 @@ fn a_receiver_that_takes_every_other_export_is_not_in_every_line_of_the_log() {
         telemetry.force_flush(LONG).unwrap_err();
         telemetry.force_flush(LONG).unwrap();
     }
-    let lines: Vec<_> = LOGGED.lock().unwrap().iter().filter(|line| line.contains(&url)).cloned().collect();
+    let lines = logged(&url);
     // That it runs, that it fails, that it is well again.
     assert_eq!(lines.len(), 3, "{lines:?}");
 }
@@ -494,45 +494,9 @@ fn a_dead_receiver_blocks_nobody() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
-/// What was logged, in the words of the events.
-pub(crate) static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-pub(crate) struct Logs;
-
-impl tracing::Subscriber for Logs {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("barograph")
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        LOGGED.lock().unwrap().push(format!("{} {}", event.metadata().level(), text.0));
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn what_was_resolved_and_that_nothing_arrives_is_logged_once_and_no_secret() {
-    // The threads that push log as well.
-    let _ = tracing::subscriber::set_global_default(Logs);
+    keep_logs();
     let (address, url) = nobody();
     let exporter = OtlpMetricExporter {
         headers: vec![("api-key".to_owned(), "s3cr3t".to_owned())],
@@ -546,18 +510,16 @@ fn what_was_resolved_and_that_nothing_arrives_is_logged_once_and_no_secret() {
     let telemetry = pushing(reader);
     telemetry.meter("m").counter(&JOBS).add(1, ());
     wait_until("many exports have failed", || failures(&telemetry.scrape().unwrap(), "otlp_http", "connection") > 20.0);
-    let logged =
-        || -> Vec<String> { LOGGED.lock().unwrap().iter().filter(|line| line.contains(&url)).cloned().collect() };
     let resolved = format!("endpoint: {url}/v1/metrics (code)");
     let failed = format!("WARN metrics could not be pushed to {url}/v1/metrics: cannot connect: ");
-    let lines = logged();
+    let lines = logged(&url);
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("INFO the metrics pipeline runs: ") && lines[0].contains(&resolved), "{lines:?}");
     assert!(lines[1].starts_with(&failed), "{lines:?}");
     let _receiver = Receiver::start_at(address, None);
-    wait_until("that it succeeds is logged", || logged().len() == 3);
-    assert_eq!(logged()[2], format!("INFO metrics are pushed to {url}/v1/metrics again"));
-    assert!(!LOGGED.lock().unwrap().iter().any(|line| line.contains("s3cr3t")));
+    wait_until("that it succeeds is logged", || logged(&url).len() == 3);
+    assert_eq!(logged(&url)[2], format!("INFO metrics are pushed to {url}/v1/metrics again"));
+    assert_eq!(logged("s3cr3t"), [""; 0]);
 }
 
 #[test]

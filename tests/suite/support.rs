@@ -3,8 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use barograph::testing::TestTelemetry;
 use barograph::{Telemetry, TelemetryBuilder};
 
 /// How long a test waits for what should happen at once.
@@ -25,18 +27,13 @@ pub(crate) fn talking_builder() -> TelemetryBuilder {
     Telemetry::builder("suite").with_address("127.0.0.1:0")
 }
 
-/// The same without a socket.
-pub(crate) fn talking_telemetry() -> Telemetry {
-    talking_builder().without_endpoint().start().unwrap()
+/// The same without a socket, to be asked.
+pub(crate) fn talking_telemetry() -> TestTelemetry {
+    talking_builder().without_endpoint().start().unwrap().into()
 }
 
-/// The value of one series of the pipeline's page, written as the page writes it up to the value. Scope labels are
-/// taken out first, so that a test says only what it is about.
-pub(crate) fn value(telemetry: &Telemetry, series: &str) -> Option<f64> {
-    find(&telemetry.scrape().unwrap(), series)
-}
-
-/// Like [`value`], on a page that is there already.
+/// The value of one series of a page that came from somewhere, written as the page writes it up to the value. Scope labels
+/// are taken out first, so that a test says only what it is about.
 pub(crate) fn find(page: &str, series: &str) -> Option<f64> {
     page.lines().map(without_scope).find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
@@ -62,23 +59,9 @@ pub(crate) fn families(page: &str, prefix: &str) -> String {
 }
 
 /// Compares a whole page with `tests/golden/<case>.txt`.
+#[track_caller]
 pub(crate) fn assert_golden(case: &str, page: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{case}.txt"));
-    if std::env::var_os("BAROGRAPH_BLESS").is_some() {
-        std::fs::write(&path, page).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    if golden != page {
-        let differing = golden.lines().zip(page.lines()).position(|(a, b)| a != b);
-        let line = differing.unwrap_or_else(|| golden.lines().count().min(page.lines().count()));
-        panic!(
-            "{} differs from line {} on\n  golden: {}\n  page:   {}\n\nthe whole page:\n{page}",
-            path.display(),
-            line + 1,
-            golden.lines().nth(line).unwrap_or("(ends)"),
-            page.lines().nth(line).unwrap_or("(ends)"),
-        );
-    }
+    barograph::testing::assert_golden(Path::new("tests/golden").join(format!("{case}.txt")), page);
 }
 
 /// An HTTP answer.
@@ -171,4 +154,52 @@ pub(crate) fn without_panic_messages<T>(work: impl FnOnce() -> T) -> T {
         }));
     });
     work()
+}
+
+/// Does something at each of our events: the SDK logs while it holds locks of its own, we do not.
+pub(crate) struct OnEvent<F>(pub(crate) F);
+
+impl<F: Fn(&tracing::Event<'_>) + 'static> tracing::Subscriber for OnEvent<F> {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("barograph")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        (self.0)(event);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on what is logged is kept, by whatever thread: those that collect and push log as well.
+pub(crate) fn keep_logs() {
+    struct Text(String);
+    impl tracing::field::Visit for Text {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0 = format!("{value:?}");
+            }
+        }
+    }
+    // All tests of the binary share it.
+    let _ = tracing::subscriber::set_global_default(OnEvent(|event: &tracing::Event<'_>| {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        LOGGED.lock().unwrap().push(format!("{} {}", event.metadata().level(), text.0));
+    }));
+}
+
+/// What was logged that has this text in it, with its level before it.
+pub(crate) fn logged(text: &str) -> Vec<String> {
+    LOGGED.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
 }

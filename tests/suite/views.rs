@@ -1,9 +1,8 @@
 //! Views, seen from the page.
 
 use barograph::opentelemetry::KeyValue;
+use barograph::testing::TestTelemetry;
 use barograph::{CounterSpec, HistogramSpec, Kind, MeterExt, Telemetry, View, attribute};
-
-use crate::support::{families, find, value};
 
 attribute! {
     /// How it ended.
@@ -17,22 +16,18 @@ attribute! {
 const JOBS: CounterSpec<(Status, Zone)> = CounterSpec::new("worker.jobs", "{job}", "Jobs.");
 const DURATION: HistogramSpec = HistogramSpec::new("worker.duration", "s", "Durations.");
 
-fn with(views: impl IntoIterator<Item = View>) -> Telemetry {
-    views
-        .into_iter()
-        .fold(Telemetry::builder("suite").without_endpoint(), |builder, view| builder.with_view(view))
-        .start()
-        .unwrap()
+fn with(views: impl IntoIterator<Item = View>) -> TestTelemetry {
+    TestTelemetry::with(|builder| views.into_iter().fold(builder, |builder, view| builder.with_view(view)))
 }
 
 #[test]
 fn a_view_renames_and_describes_anew() {
     let telemetry = with([View::of("worker.jobs").with_name("legacy_jobs").with_description("As before.")]);
     telemetry.meter("m").counter(&JOBS).add(1, (Status::Done, Zone::East));
-    telemetry.verify().unwrap();
-    let page = telemetry.scrape().unwrap();
+    telemetry.telemetry().verify().unwrap();
+    let page = telemetry.page();
     assert!(page.contains("# HELP legacy_jobs_total As before.\n# TYPE legacy_jobs_total counter\n"), "{page}");
-    assert_eq!(find(&page, "legacy_jobs_total{status=\"done\",zone=\"east\"}"), Some(1.0));
+    telemetry.metric("legacy_jobs_total").with([("status", "done"), ("zone", "east")]).value(1);
     assert!(!page.contains("worker_jobs"), "{page}");
 }
 
@@ -41,11 +36,9 @@ fn a_view_gives_other_buckets_to_histograms_and_leaves_other_kinds_alone() {
     let telemetry = with([View::of("worker.*").with_buckets([1.0, 2.0])]);
     telemetry.meter("m").histogram(&DURATION).record(1.5, ());
     telemetry.meter("m").counter(&JOBS).add(1, (Status::Done, Zone::East));
-    let page = telemetry.scrape().unwrap();
-    let buckets: Vec<&str> = page.lines().filter(|line| line.starts_with("worker_duration_seconds_bucket")).collect();
-    assert_eq!(buckets.len(), 3, "{buckets:?}");
-    assert_eq!(find(&page, "worker_duration_seconds_bucket{le=\"2\"}"), Some(1.0));
-    assert!(page.contains("# TYPE worker_jobs_total counter\n"), "{page}");
+    telemetry.metric("worker_duration_seconds_bucket").series(3);
+    telemetry.metric("worker.duration").bucket(2.0, 1);
+    assert!(telemetry.page().contains("# TYPE worker_jobs_total counter\n"), "{}", telemetry.page());
 }
 
 #[test]
@@ -53,9 +46,9 @@ fn a_view_drops_what_its_wildcard_selects() {
     let telemetry = with([View::of("worker.*").in_scope("quiet").dropped()]);
     telemetry.meter("quiet").counter(&JOBS).add(1, (Status::Done, Zone::East));
     telemetry.meter("loud").counter(&JOBS).add(1, (Status::Done, Zone::East));
-    telemetry.verify().unwrap();
-    let page = families(&telemetry.scrape().unwrap(), "worker");
-    assert!(!page.contains("otel_scope_name=\"quiet\"") && page.contains("otel_scope_name=\"loud\""), "{page}");
+    telemetry.telemetry().verify().unwrap();
+    telemetry.metric("worker.jobs").in_scope("quiet").absent();
+    telemetry.metric("worker.jobs").in_scope("loud").present();
 }
 
 #[test]
@@ -64,8 +57,8 @@ fn a_view_keeps_some_attributes_and_adds_up_the_rest() {
     let jobs = telemetry.meter("m").counter(&JOBS);
     jobs.add(1, (Status::Done, Zone::East));
     jobs.add(2, (Status::Done, Zone::West));
-    assert_eq!(value(&telemetry, "worker_jobs_total{status=\"done\"}"), Some(3.0));
-    assert_eq!(value(&telemetry, "worker_jobs_total{status=\"failed\"}"), Some(0.0));
+    telemetry.metric("worker_jobs_total").with(("status", "done")).value(3);
+    telemetry.metric("worker_jobs_total").with(("status", "failed")).value(0);
 }
 
 #[test]
@@ -75,9 +68,9 @@ fn a_view_limits_the_series_of_open_attributes() {
     for page in 0..10 {
         visits.add(1, &[KeyValue::new("page", page)]);
     }
-    assert_eq!(value(&telemetry, "visits_total{page=\"0\"}"), Some(1.0));
-    assert_eq!(value(&telemetry, "visits_total{page=\"1\"}"), Some(1.0));
-    assert_eq!(value(&telemetry, "visits_total{otel_metric_overflow=\"true\"}"), Some(8.0));
+    telemetry.metric("visits_total").with(("page", "0")).value(1);
+    telemetry.metric("visits_total").with(("page", "1")).value(1);
+    telemetry.metric("visits_total").with(("otel_metric_overflow", "true")).value(8);
 }
 
 #[test]
@@ -87,9 +80,9 @@ fn two_views_make_two_streams() {
         View::of("worker.duration").with_name("coarse").with_buckets([60.0]),
     ]);
     telemetry.meter("m").histogram(&DURATION).record(1.5, ());
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(find(&page, "fine_seconds_count"), Some(1.0), "{page}");
-    assert_eq!(find(&page, "coarse_seconds_bucket{le=\"60\"}"), Some(1.0), "{page}");
+    let page = telemetry.page();
+    telemetry.metric("fine_seconds_count").value(1);
+    telemetry.metric("coarse_seconds_bucket").with(("le", "60")).value(1);
     assert!(!page.contains("worker_duration"), "{page}");
 }
 
@@ -100,9 +93,9 @@ fn a_view_that_drops_an_instrument_undoes_the_views_before_it_and_is_undone_by_o
         let meter = telemetry.meter("m");
         meter.u64_counter("worker.jobs").build().add(1, &[]);
         meter.u64_counter("other.jobs").build().add(1, &[]);
-        telemetry.verify().unwrap();
-        let page = telemetry.scrape().unwrap();
-        ["worker_jobs_total", "renamed_total", "other_jobs_total"].map(|name| find(&page, name).is_some())
+        telemetry.telemetry().verify().unwrap();
+        ["worker_jobs_total", "renamed_total", "other_jobs_total"]
+            .map(|name| telemetry.metric(name).try_value().is_some())
     };
     let drop = |name: &str| View::of(name).dropped();
     let rename = || View::of("worker.jobs").with_name("renamed");
@@ -141,12 +134,12 @@ fn attributes_are_kept_and_left_out_by_patterns() {
     let jobs = meter.counter(&JOBS);
     jobs.add(1, (Status::Done, Zone::East));
     jobs.add(1, (Status::Done, Zone::West));
-    telemetry.verify().unwrap();
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(find(&page, r#"open_total{http_method="GET",zone="east"}"#), Some(3.0), "{page}");
-    assert_eq!(find(&page, r#"open_total{http_method="PUT",zone="east"}"#), Some(4.0), "{page}");
-    assert_eq!(find(&page, r#"watched{kept="true"}"#), Some(7.0), "{page}");
-    assert_eq!(find(&page, r#"worker_jobs_total{status="done"}"#), Some(2.0), "{page}");
+    telemetry.telemetry().verify().unwrap();
+    let page = telemetry.page();
+    telemetry.metric("open_total").with([("http_method", "GET"), ("zone", "east")]).value(3);
+    telemetry.metric("open_total").with([("http_method", "PUT"), ("zone", "east")]).value(4);
+    telemetry.metric("watched").with(("kept", "true")).value(7);
+    telemetry.metric("worker_jobs_total").with(("status", "done")).value(2);
     assert!(!page.contains("url") && !page.contains("user"), "{page}");
 }
 
@@ -170,7 +163,7 @@ fn what_is_observed_adds_up_where_attributes_are_left_out() {
             })
             .build();
         for _ in 0..2 {
-            assert_eq!(value(&telemetry, r#"seen_total{a="1"}"#), Some(60.0));
+            telemetry.metric("seen_total").with(("a", "1")).value(60);
         }
     }
 }
@@ -181,9 +174,9 @@ fn a_name_in_another_case_is_no_other_name() {
     let counter = telemetry.meter("m").u64_counter("k").build();
     counter.add(5, &[KeyValue::new("a", 1)]);
     counter.add(5, &[KeyValue::new("a", 1), KeyValue::new("b", 1)]);
-    telemetry.verify().unwrap();
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(find(&page, r#"K_total{a="1"}"#), Some(10.0), "{page}");
+    telemetry.telemetry().verify().unwrap();
+    let page = telemetry.page();
+    telemetry.metric("K_total").with(("a", "1")).value(10);
     assert_eq!(page.matches("\nK_total{").count(), 1, "{page}");
 }
 
@@ -198,10 +191,9 @@ fn each_stream_of_an_instrument_keeps_the_attributes_of_its_view() {
     for url in ["/a", "/b"] {
         requests.record(0.5, &[KeyValue::new("url", url), KeyValue::new("method", "GET")]);
     }
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(find(&page, r#"requests_bucket{method="GET",le="1"}"#), Some(2.0), "{page}");
-    assert_eq!(find(&page, r#"requests_by_url_count{url="/a"}"#), Some(1.0), "{page}");
-    assert_eq!(find(&page, "requests_all_count"), Some(2.0), "{page}");
+    telemetry.metric("requests_bucket").with([("method", "GET"), ("le", "1")]).value(2);
+    telemetry.metric("requests_by_url_count").with(("url", "/a")).value(1);
+    telemetry.metric("requests_all_count").value(2);
 }
 
 #[test]
@@ -215,14 +207,13 @@ fn a_view_selects_by_the_version_and_schema_of_a_meter() {
     ]);
     let meter = |version: &'static str, url: &'static str| {
         let scope = InstrumentationScope::builder("m").with_version(version).with_schema_url(url).build();
-        telemetry.meter_provider().meter_with_scope(scope)
+        telemetry.provider().meter_with_scope(scope)
     };
     for (version, url) in [("1", ""), ("2", ""), ("1", "https://s")] {
         meter(version, url).u64_counter("a").build().add(1, &[]);
     }
-    let page = telemetry.scrape().unwrap();
     for name in ["a_total", "second_total", "schema_total"] {
-        assert_eq!(find(&page, name), Some(1.0), "{name} in {page}");
+        telemetry.metric(name).value(1);
     }
 }
 
@@ -235,11 +226,10 @@ fn a_later_view_is_an_exception_from_an_earlier_one() {
     let meter = telemetry.meter("m");
     meter.histogram(&DURATION).record(1.5, ());
     meter.f64_histogram("other").build().record(1.5, &[]);
-    telemetry.verify().unwrap();
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(find(&page, "worker_duration_seconds_bucket{le=\"42\"}"), Some(1.0), "{page}");
-    assert_eq!(find(&page, "worker_duration_seconds_bucket{le=\"2\"}"), None);
-    assert_eq!(find(&page, "other_bucket{le=\"2\"}"), Some(1.0));
+    telemetry.telemetry().verify().unwrap();
+    telemetry.metric("worker_duration_seconds_bucket").with(("le", "42")).value(1);
+    telemetry.metric("worker_duration_seconds_bucket").with(("le", "2")).absent();
+    telemetry.metric("other_bucket").with(("le", "2")).value(1);
 }
 
 #[test]
@@ -254,7 +244,7 @@ fn impossible_views_stop_the_start_and_idle_ones_the_verification() {
     let telemetry = with([View::of("worker.jbos").with_name("x")]);
     telemetry.meter("m").counter(&JOBS).add(1, (Status::Done, Zone::East));
     assert_eq!(
-        telemetry.verify().unwrap_err().to_string(),
+        telemetry.telemetry().verify().unwrap_err().to_string(),
         "the view of `worker.jbos` matches no instrument: correct its name, or build the instrument before verifying"
     );
 }
@@ -265,7 +255,7 @@ fn a_view_that_gives_two_instruments_one_name_is_said_with_both_sides() {
     let meter = telemetry.meter("m");
     meter.u64_counter("worker.a").build().add(1, &[]);
     meter.u64_counter("worker.b").build().add(1, &[]);
-    let error = telemetry.verify().unwrap_err().to_string();
+    let error = telemetry.telemetry().verify().unwrap_err().to_string();
     assert!(
         error.contains("`worker.b` of meter `m` and `worker.a` of meter `m` are both scraped as `worker_a_total`"),
         "{error}"

@@ -1,7 +1,5 @@
 //! Every way a call to an API can end, by hand and through the layer, and what a scrape then shows.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::panic::resume_unwind;
@@ -10,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use barograph::Telemetry;
+use barograph::testing::TestTelemetry;
 use barograph_instrumentation_api_clients::semconv::{Api, CallStatus, Direction, ErrorType, METRICS, SCOPE};
 use barograph_instrumentation_api_clients::{ApiCall, ApiClientMetrics};
 use http::{Request, Response};
@@ -21,19 +19,9 @@ fn every_metric_is_on_the_page_with_its_name_kind_and_description() {
     let (telemetry, metrics) = start();
     metrics.start_call(Api::DeepSeek).succeed();
     metrics.start_call(Api::Perplexity).succeed();
-    let page = telemetry.scrape().unwrap();
-    for metric in METRICS {
-        let name = metric.scraped_name().unwrap();
-        assert!(page.contains(&format!("# HELP {name} {}\n", metric.description)), "{name} is not in\n{page}");
-        let kind = match metric.kind.as_str() {
-            "up-down counter" => "gauge",
-            kind => kind,
-        };
-        assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in\n{page}");
-    }
-    assert_eq!(page.matches("# TYPE api_").count(), METRICS.len(), "{page}");
+    telemetry.assert_specs(SCOPE, METRICS);
     let version = env!("CARGO_PKG_VERSION");
-    for series in page.lines().filter(|line| line.starts_with("api_")) {
+    for series in telemetry.page().lines().filter(|line| line.starts_with("api_")) {
         assert!(series.contains(&format!("otel_scope_name=\"{SCOPE}\"")), "{series}");
         assert!(series.contains(&format!("otel_scope_version=\"{version}\"")), "{series}");
     }
@@ -42,22 +30,17 @@ fn every_metric_is_on_the_page_with_its_name_kind_and_description() {
 #[test]
 fn every_counter_is_there_before_the_first_call() {
     let (telemetry, _metrics) = start();
-    let page = telemetry.scrape().unwrap();
     for status in CallStatus::ALL {
-        for name in ["api_deepseek_calls_total", "api_perplexity_calls_total"] {
-            assert_eq!(sample(&page, name, &[("status", status.as_str())]), Some(0.0), "{name} {status}");
-        }
+        telemetry.metric("api.deepseek.calls").with(*status).value(0);
+        telemetry.metric("api.perplexity.calls").with(*status).value(0);
     }
     for api in Api::ALL {
-        let api = ("api", api.as_str());
-        assert_eq!(sample(&page, "api_rate_limits_total", &[api]), Some(0.0), "{api:?}");
+        telemetry.metric("api.rate_limits").with(*api).value(0);
         for error_type in ErrorType::ALL {
-            let error_type = ("error_type", error_type.as_str());
-            assert_eq!(sample(&page, "api_errors_total", &[api, error_type]), Some(0.0), "{api:?} {error_type:?}");
+            telemetry.metric("api.errors").with((*api, *error_type)).value(0);
         }
         for direction in Direction::ALL {
-            let direction = ("direction", direction.as_str());
-            assert_eq!(sample(&page, "api_tokens_used_total", &[api, direction]), Some(0.0), "{api:?} {direction:?}");
+            telemetry.metric("api.tokens_used").with((*api, *direction)).value(0);
         }
     }
 }
@@ -68,15 +51,12 @@ fn a_call_that_succeeds_is_a_success() {
     metrics.start_call(Api::DeepSeek).succeed();
     metrics.start_call(Api::Perplexity).succeed();
     metrics.clone().start_call(Api::Perplexity).succeed();
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "deepseek_calls{success} 1",
-            "perplexity_calls{success} 2",
-            "request_duration{deepseek,success} 1",
-            "request_duration{perplexity,success} 2",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=success} 1",
+        "api.perplexity.calls{status=success} 2",
+        "api.request_duration{api=deepseek, status=success} 1",
+        "api.request_duration{api=perplexity, status=success} 2",
+    ]);
 }
 
 #[test]
@@ -85,17 +65,14 @@ fn a_call_that_fails_is_an_error_of_its_type() {
     for error_type in [ErrorType::Connect, ErrorType::Status, ErrorType::Decode, ErrorType::Other] {
         metrics.start_call(Api::Perplexity).fail(error_type);
     }
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "errors{perplexity,connect} 1",
-            "errors{perplexity,decode} 1",
-            "errors{perplexity,other} 1",
-            "errors{perplexity,status} 1",
-            "perplexity_calls{error} 4",
-            "request_duration{perplexity,error} 4",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "api.errors{api=perplexity, error_type=connect} 1",
+        "api.errors{api=perplexity, error_type=decode} 1",
+        "api.errors{api=perplexity, error_type=other} 1",
+        "api.errors{api=perplexity, error_type=status} 1",
+        "api.perplexity.calls{status=error} 4",
+        "api.request_duration{api=perplexity, status=error} 4",
+    ]);
 }
 
 #[test]
@@ -103,20 +80,22 @@ fn a_call_that_takes_too_long_is_a_timeout_whichever_way_it_is_said() {
     let (telemetry, metrics) = start();
     metrics.start_call(Api::DeepSeek).time_out();
     metrics.start_call(Api::DeepSeek).fail(ErrorType::Timeout);
-    assert_eq!(
-        recorded(&telemetry),
-        ["deepseek_calls{timeout} 2", "errors{deepseek,timeout} 2", "request_duration{deepseek,timeout} 2"]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=timeout} 2",
+        "api.errors{api=deepseek, error_type=timeout} 2",
+        "api.request_duration{api=deepseek, status=timeout} 2",
+    ]);
 }
 
 #[test]
 fn a_rate_limit_is_counted_as_such_and_not_as_an_error() {
     let (telemetry, metrics) = start();
     metrics.start_call(Api::DeepSeek).rate_limited();
-    assert_eq!(
-        recorded(&telemetry),
-        ["deepseek_calls{rate_limited} 1", "rate_limits{deepseek} 1", "request_duration{deepseek,rate_limited} 1"]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=rate_limited} 1",
+        "api.rate_limits{api=deepseek} 1",
+        "api.request_duration{api=deepseek, status=rate_limited} 1",
+    ]);
 }
 
 #[test]
@@ -131,7 +110,10 @@ fn a_call_that_is_dropped_or_unwound_is_cancelled() {
         scope.spawn(unwind).join()
     });
     let _: Box<_> = unwound.map(|()| "returned").unwrap_err();
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{cancelled} 2", "request_duration{deepseek,cancelled} 2"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=cancelled} 2",
+        "api.request_duration{api=deepseek, status=cancelled} 2",
+    ]);
 }
 
 #[test]
@@ -141,16 +123,13 @@ fn calls_of_another_api_have_durations_errors_and_rate_limits() {
     metrics.start_call(api).succeed();
     metrics.start_call(api).rate_limited();
     metrics.start_call(api).fail(ErrorType::Decode);
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "errors{other,decode} 1",
-            "rate_limits{other} 1",
-            "request_duration{other,error} 1",
-            "request_duration{other,rate_limited} 1",
-            "request_duration{other,success} 1",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "api.errors{api=other, error_type=decode} 1",
+        "api.rate_limits{api=other} 1",
+        "api.request_duration{api=other, status=error} 1",
+        "api.request_duration{api=other, status=rate_limited} 1",
+        "api.request_duration{api=other, status=success} 1",
+    ]);
 }
 
 #[test]
@@ -161,10 +140,11 @@ fn tokens_are_counted_at_once_within_a_call_and_outside() {
     call.tokens(Direction::Completion, 30);
     metrics.record_tokens(Api::DeepSeek, Direction::Completion, 4);
     metrics.record_tokens(Api::Other, Direction::Prompt, 5);
-    assert_eq!(
-        recorded(&telemetry),
-        ["tokens_used{deepseek,completion} 34", "tokens_used{deepseek,prompt} 12", "tokens_used{other,prompt} 5"]
-    );
+    telemetry.assert_counted(&[
+        "api.tokens_used{api=deepseek, direction=completion} 34",
+        "api.tokens_used{api=deepseek, direction=prompt} 12",
+        "api.tokens_used{api=other, direction=prompt} 5",
+    ]);
     drop(call);
 }
 
@@ -174,9 +154,8 @@ fn any_answer_has_a_response_time_and_a_call_without_one_has_none() {
         let (telemetry, metrics) = start();
         end(metrics.start_call(Api::Perplexity));
         metrics.start_call(Api::DeepSeek).time_out();
-        let page = telemetry.scrape().unwrap();
-        assert_eq!(sample(&page, "api_deepseek_response_time_seconds", &[]), None);
-        sample(&page, "api_perplexity_response_time_seconds", &[])
+        telemetry.metric("api.deepseek.response_time").absent();
+        telemetry.metric("api.perplexity.response_time").try_value()
     };
     assert!(after(ApiCall::succeed).is_some());
     assert!(after(ApiCall::rate_limited).is_some());
@@ -193,10 +172,8 @@ fn any_answer_has_a_response_time_and_a_call_without_one_has_none() {
 fn the_duration_is_the_time_from_the_start_of_a_call_to_its_end() {
     let (telemetry, metrics) = start();
     let times = || {
-        let page = telemetry.scrape().unwrap();
-        let attributes = [("api", "deepseek"), ("status", "success")];
-        let sum = sample(&page, "api_request_duration_seconds_sum", &attributes).unwrap();
-        (sum, sample(&page, "api_deepseek_response_time_seconds", &[]).unwrap())
+        let duration = telemetry.metric("api.request_duration").with((Api::DeepSeek, CallStatus::Success));
+        (duration.try_sum().unwrap(), telemetry.metric("api.deepseek.response_time").try_value().unwrap())
     };
     let started = Instant::now();
     let call = metrics.start_call(Api::DeepSeek);
@@ -230,21 +207,18 @@ fn eight_threads_with_two_hundred_calls_each_are_sixteen_hundred_calls() {
             });
         }
     });
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "deepseek_calls{rate_limited} 400",
-            "deepseek_calls{success} 400",
-            "errors{perplexity,decode} 400",
-            "perplexity_calls{cancelled} 400",
-            "perplexity_calls{error} 400",
-            "rate_limits{deepseek} 400",
-            "request_duration{deepseek,rate_limited} 400",
-            "request_duration{deepseek,success} 400",
-            "request_duration{perplexity,cancelled} 400",
-            "request_duration{perplexity,error} 400",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=rate_limited} 400",
+        "api.deepseek.calls{status=success} 400",
+        "api.errors{api=perplexity, error_type=decode} 400",
+        "api.perplexity.calls{status=cancelled} 400",
+        "api.perplexity.calls{status=error} 400",
+        "api.rate_limits{api=deepseek} 400",
+        "api.request_duration{api=deepseek, status=rate_limited} 400",
+        "api.request_duration{api=deepseek, status=success} 400",
+        "api.request_duration{api=perplexity, status=cancelled} 400",
+        "api.request_duration{api=perplexity, status=error} 400",
+    ]);
 }
 
 #[tokio::test]
@@ -258,19 +232,16 @@ async fn the_layer_tells_how_a_call_ended_from_the_status_of_the_response() {
         let response = client.ready().await.unwrap().call(Request::new(status)).await.unwrap();
         assert_eq!(response.status(), status);
     }
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "deepseek_calls{error} 8",
-            "deepseek_calls{rate_limited} 1",
-            "deepseek_calls{success} 5",
-            "errors{deepseek,status} 8",
-            "rate_limits{deepseek} 1",
-            "request_duration{deepseek,error} 8",
-            "request_duration{deepseek,rate_limited} 1",
-            "request_duration{deepseek,success} 5",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=error} 8",
+        "api.deepseek.calls{status=rate_limited} 1",
+        "api.deepseek.calls{status=success} 5",
+        "api.errors{api=deepseek, error_type=status} 8",
+        "api.rate_limits{api=deepseek} 1",
+        "api.request_duration{api=deepseek, status=error} 8",
+        "api.request_duration{api=deepseek, status=rate_limited} 1",
+        "api.request_duration{api=deepseek, status=success} 5",
+    ]);
 }
 
 #[tokio::test]
@@ -286,12 +257,18 @@ async fn a_streaming_body_passes_through_and_is_not_waited_for() {
     let request = Request::builder().header("accept", "text/event-stream").body("ask").unwrap();
     let response = client.oneshot(request).await.unwrap();
 
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{success} 1", "request_duration{deepseek,success} 1"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=success} 1",
+        "api.request_duration{api=deepseek, status=success} 1",
+    ]);
     assert_eq!(response.headers()["x-model"], "chat");
     writer.send("an answer").unwrap();
     drop(writer);
     assert_eq!(response.into_body().iter().collect::<Vec<_>>(), ["an answer"]);
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{success} 1", "request_duration{deepseek,success} 1"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=success} 1",
+        "api.request_duration{api=deepseek, status=success} 1",
+    ]);
 }
 
 #[tokio::test]
@@ -305,18 +282,15 @@ async fn an_io_error_is_classified_and_passes_through_unchanged() {
         let error: io::Error = client.ready().await.unwrap().call(Request::new(kind)).await.unwrap_err();
         assert_eq!(error.kind(), kind);
     }
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "errors{perplexity,connect} 1",
-            "errors{perplexity,other} 1",
-            "errors{perplexity,timeout} 1",
-            "perplexity_calls{error} 2",
-            "perplexity_calls{timeout} 1",
-            "request_duration{perplexity,error} 2",
-            "request_duration{perplexity,timeout} 1",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "api.errors{api=perplexity, error_type=connect} 1",
+        "api.errors{api=perplexity, error_type=other} 1",
+        "api.errors{api=perplexity, error_type=timeout} 1",
+        "api.perplexity.calls{status=error} 2",
+        "api.perplexity.calls{status=timeout} 1",
+        "api.request_duration{api=perplexity, status=error} 2",
+        "api.request_duration{api=perplexity, status=timeout} 1",
+    ]);
 }
 
 #[tokio::test]
@@ -327,10 +301,11 @@ async fn the_timeout_of_a_tower_layer_beneath_is_a_timeout() {
         ServiceBuilder::new().layer(metrics.layer(Api::DeepSeek)).timeout(Duration::from_millis(1)).service(hanging);
     let error: BoxError = client.oneshot(Request::new(())).await.unwrap_err();
     assert!(error.is::<tower::timeout::error::Elapsed>());
-    assert_eq!(
-        recorded(&telemetry),
-        ["deepseek_calls{timeout} 1", "errors{deepseek,timeout} 1", "request_duration{deepseek,timeout} 1"]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=timeout} 1",
+        "api.errors{api=deepseek, error_type=timeout} 1",
+        "api.request_duration{api=deepseek, status=timeout} 1",
+    ]);
 }
 
 #[tokio::test]
@@ -345,10 +320,11 @@ async fn a_classifier_of_ones_own_tells_the_type_of_an_error_that_is_not_even_an
             },
         );
     assert_eq!(layer.layer(failing).oneshot(Request::new(())).await.unwrap_err(), "cannot read that");
-    assert_eq!(
-        recorded(&telemetry),
-        ["deepseek_calls{error} 1", "errors{deepseek,decode} 1", "request_duration{deepseek,error} 1"]
-    );
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=error} 1",
+        "api.errors{api=deepseek, error_type=decode} 1",
+        "api.request_duration{api=deepseek, status=error} 1",
+    ]);
 }
 
 #[test]
@@ -358,13 +334,22 @@ fn a_response_future_that_is_dropped_is_a_cancelled_call() {
     let mut client = metrics.layer(Api::DeepSeek).layer(hanging);
 
     drop(client.call(Request::new(())));
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{cancelled} 1", "request_duration{deepseek,cancelled} 1"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=cancelled} 1",
+        "api.request_duration{api=deepseek, status=cancelled} 1",
+    ]);
 
     let mut polled = Box::pin(client.call(Request::new(())));
     assert!(polled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{cancelled} 1", "request_duration{deepseek,cancelled} 1"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=cancelled} 1",
+        "api.request_duration{api=deepseek, status=cancelled} 1",
+    ]);
     drop(polled);
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{cancelled} 2", "request_duration{deepseek,cancelled} 2"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=cancelled} 2",
+        "api.request_duration{api=deepseek, status=cancelled} 2",
+    ]);
 }
 
 #[tokio::test]
@@ -374,7 +359,10 @@ async fn a_response_future_that_is_dropped_after_its_end_is_counted_once() {
     let mut future = Box::pin(metrics.layer(Api::DeepSeek).layer(answering).call(Request::new(())));
     future.as_mut().await.unwrap();
     drop(future);
-    assert_eq!(recorded(&telemetry), ["deepseek_calls{success} 1", "request_duration{deepseek,success} 1"]);
+    telemetry.assert_counted(&[
+        "api.deepseek.calls{status=success} 1",
+        "api.request_duration{api=deepseek, status=success} 1",
+    ]);
 }
 
 #[test]
@@ -399,35 +387,11 @@ fn a_service_that_is_not_ready_or_never_will_be_has_no_calls() {
     let broken = Broken(Poll::Ready(Err(io::ErrorKind::BrokenPipe)));
     let Poll::Ready(Err(error)) = layer.layer(broken).poll_ready(context) else { panic!("that one is broken") };
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    assert_eq!(recorded(&telemetry), [""; 0]);
+    telemetry.assert_counted(&[]);
 }
 
-fn start() -> (Telemetry, ApiClientMetrics) {
-    let telemetry = Telemetry::builder("test").without_endpoint().start().unwrap();
-    let metrics = ApiClientMetrics::new(telemetry.meter_provider());
+fn start() -> (TestTelemetry, ApiClientMetrics) {
+    let telemetry = TestTelemetry::new();
+    let metrics = ApiClientMetrics::new(telemetry.provider());
     (telemetry, metrics)
-}
-
-/// What was counted: every series that is not zero, histograms by their count, as `deepseek_calls{success} 1`.
-fn recorded(telemetry: &Telemetry) -> Vec<String> {
-    let page = telemetry.scrape().unwrap();
-    let mut recorded: Vec<String> = page
-        .lines()
-        .filter_map(|line| {
-            let (series, value) = line.strip_prefix("api_")?.rsplit_once(' ')?;
-            let (name, attributes) = series.split_once('{')?;
-            let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_seconds_count"))?;
-            let attributes = attributes.split([',', '}']).filter(|it| !it.is_empty() && !it.starts_with("otel_scope_"));
-            let values: Vec<_> = attributes.map(|it| it.split('"').nth(1).unwrap()).collect();
-            (value != "0").then(|| format!("{name}{{{}}} {value}", values.join(",")))
-        })
-        .collect();
-    recorded.sort();
-    recorded
-}
-
-fn sample(page: &str, name: &str, attributes: &[(&str, &str)]) -> Option<f64> {
-    let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
-    let has = |rest: &str| attributes.iter().all(|(key, value)| rest.contains(&format!("{key}=\"{value}\"")));
-    lines.find(|rest| has(rest))?.rsplit_once(' ')?.1.parse().ok()
 }

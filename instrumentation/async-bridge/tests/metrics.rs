@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use barograph::Telemetry;
+use barograph::testing::TestTelemetry;
 use barograph_instrumentation_async_bridge::semconv::{CallOutcome, METRICS, SCOPE};
 use barograph_instrumentation_async_bridge::{AsyncBridge, CallError};
 
@@ -24,19 +24,9 @@ const SHORT: Duration = Duration::from_millis(50);
 #[test]
 fn every_metric_is_on_the_page_with_its_name_kind_and_description() {
     let (telemetry, _bridge) = start();
-    let page = telemetry.scrape().unwrap();
-    for metric in METRICS {
-        let name = metric.scraped_name().unwrap();
-        assert!(page.contains(&format!("# HELP {name} {}\n", metric.description)), "{name} is not in\n{page}");
-        let kind = match metric.kind.as_str() {
-            "up-down counter" => "gauge",
-            kind => kind,
-        };
-        assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in\n{page}");
-    }
-    assert_eq!(page.matches("# TYPE safe_async_bridge_").count(), METRICS.len(), "{page}");
+    telemetry.assert_specs(SCOPE, METRICS);
     let version = env!("CARGO_PKG_VERSION");
-    for series in page.lines().filter(|line| line.starts_with("safe_async_bridge_")) {
+    for series in telemetry.page().lines().filter(|line| line.starts_with("safe_async_bridge_")) {
         assert!(series.contains(&format!("otel_scope_name=\"{SCOPE}\"")), "{series}");
         assert!(series.contains(&format!("otel_scope_version=\"{version}\"")), "{series}");
     }
@@ -45,34 +35,38 @@ fn every_metric_is_on_the_page_with_its_name_kind_and_description() {
 #[test]
 fn every_counter_is_there_before_the_first_call() {
     let (telemetry, _bridge) = start();
-    let page = telemetry.scrape().unwrap();
     for outcome in CallOutcome::ALL {
-        assert_eq!(sample(&page, "safe_async_bridge_calls_total", &format!("outcome=\"{outcome}\"")), Some(0.0));
+        telemetry.metric("safe_async_bridge.calls").with(*outcome).value(0);
     }
     for error_type in ["panic", "closed", "internal", "other"] {
-        let attribute = format!("error_type=\"{error_type}\"");
-        assert_eq!(sample(&page, "safe_async_bridge_errors_total", &attribute), Some(0.0), "{error_type}");
+        telemetry.metric("safe_async_bridge.errors").with(("error_type", error_type)).value(0);
     }
-    assert_eq!(sample(&page, "safe_async_bridge_timeouts_total", ""), Some(0.0));
-    assert_eq!(sample(&page, "safe_async_bridge_pending_tasks", ""), Some(0.0));
-    assert_eq!(sample(&page, "safe_async_bridge_active_loops", ""), Some(1.0));
+    telemetry.metric("safe_async_bridge.timeouts").value(0);
+    telemetry.metric("safe_async_bridge.pending_tasks").value(0);
+    telemetry.metric("safe_async_bridge.active_loops").value(1);
 }
 
 #[test]
 fn a_future_that_returns_a_value_is_a_success() {
     let (telemetry, bridge) = start();
     assert_eq!(bridge.call(async { Ok::<_, Infallible>(6 * 7) }, LONG), Ok(42));
-    assert_eq!(recorded(&telemetry), ["active_loops 1", "calls{success} 1", "execution_duration_seconds{success} 1"]);
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=success} 1",
+        "safe_async_bridge.execution_duration{outcome=success} 1",
+    ]);
 }
 
 #[test]
 fn a_future_that_returns_an_error_is_an_error_of_type_other() {
     let (telemetry, bridge) = start();
     assert_eq!(bridge.call(async { Err::<(), _>("no luck") }, LONG), Err(CallError::Failed("no luck")));
-    assert_eq!(
-        recorded(&telemetry),
-        ["active_loops 1", "calls{error} 1", "errors{other} 1", "execution_duration_seconds{error} 1"]
-    );
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=error} 1",
+        "safe_async_bridge.errors{error_type=other} 1",
+        "safe_async_bridge.execution_duration{outcome=error} 1",
+    ]);
 }
 
 #[test]
@@ -88,17 +82,14 @@ fn a_future_that_panics_is_an_error_and_the_bridge_works_on() {
         assert_eq!(result, Err(CallError::Panicked { message: message.to_owned() }));
     }
     assert_eq!(succeed(&bridge), Ok(()));
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "active_loops 1",
-            "calls{error} 3",
-            "calls{success} 1",
-            "errors{panic} 3",
-            "execution_duration_seconds{error} 3",
-            "execution_duration_seconds{success} 1",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=error} 3",
+        "safe_async_bridge.calls{outcome=success} 1",
+        "safe_async_bridge.errors{error_type=panic} 3",
+        "safe_async_bridge.execution_duration{outcome=error} 3",
+        "safe_async_bridge.execution_duration{outcome=success} 1",
+    ]);
 }
 
 #[test]
@@ -112,10 +103,12 @@ fn a_future_that_panics_while_it_is_dropped_is_an_error_as_well() {
     });
     let result = bridge.call(future, LONG);
     assert_eq!(result, Err(CallError::Panicked { message: "in the destructor".to_owned() }));
-    assert_eq!(
-        recorded(&telemetry),
-        ["active_loops 1", "calls{error} 1", "errors{panic} 1", "execution_duration_seconds{error} 1"]
-    );
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=error} 1",
+        "safe_async_bridge.errors{error_type=panic} 1",
+        "safe_async_bridge.execution_duration{outcome=error} 1",
+    ]);
 }
 
 #[test]
@@ -129,9 +122,14 @@ fn a_future_that_takes_too_long_is_a_timeout_and_is_dropped_on_the_loop() {
     };
     assert_eq!(bridge.call(future, SHORT), Err(CallError::TimedOut { after: SHORT }));
     assert_eq!(drops.recv_timeout(LONG).unwrap().as_deref(), Some("async-bridge"));
-    eventually(
+    eventually_counted(
         &telemetry,
-        &["active_loops 1", "calls{timeout} 1", "execution_duration_seconds{timeout} 1", "timeouts 1"],
+        &[
+            "safe_async_bridge.active_loops 1",
+            "safe_async_bridge.calls{outcome=timeout} 1",
+            "safe_async_bridge.execution_duration{outcome=timeout} 1",
+            "safe_async_bridge.timeouts 1",
+        ],
     );
 }
 
@@ -149,28 +147,25 @@ fn callers_get_their_timeout_while_a_future_blocks_the_loop() {
         let call = scope.spawn(|| bridge.call(blocking, LONG));
         starts.recv_timeout(LONG).unwrap();
         assert_eq!(bridge.call(async { Ok::<_, Infallible>(()) }, SHORT), Err(CallError::TimedOut { after: SHORT }));
-        assert_eq!(
-            recorded(&telemetry),
-            [
-                "active_loops 1",
-                "calls{timeout} 1",
-                "execution_duration_seconds{timeout} 1",
-                "pending_tasks 2",
-                "timeouts 1",
-            ]
-        );
+        telemetry.assert_counted(&[
+            "safe_async_bridge.active_loops 1",
+            "safe_async_bridge.calls{outcome=timeout} 1",
+            "safe_async_bridge.execution_duration{outcome=timeout} 1",
+            "safe_async_bridge.pending_tasks 2",
+            "safe_async_bridge.timeouts 1",
+        ]);
         drop(release);
         assert_eq!(call.join().unwrap(), Ok(()));
     });
-    eventually(
+    eventually_counted(
         &telemetry,
         &[
-            "active_loops 1",
-            "calls{success} 1",
-            "calls{timeout} 1",
-            "execution_duration_seconds{success} 1",
-            "execution_duration_seconds{timeout} 1",
-            "timeouts 1",
+            "safe_async_bridge.active_loops 1",
+            "safe_async_bridge.calls{outcome=success} 1",
+            "safe_async_bridge.calls{outcome=timeout} 1",
+            "safe_async_bridge.execution_duration{outcome=success} 1",
+            "safe_async_bridge.execution_duration{outcome=timeout} 1",
+            "safe_async_bridge.timeouts 1",
         ],
     );
 }
@@ -191,8 +186,7 @@ fn the_duration_is_the_time_the_caller_spent() {
     };
     assert_eq!(bridge.call(sleep, LONG), Ok(()));
     let spent = started.elapsed().as_secs_f64();
-    let page = telemetry.scrape().unwrap();
-    let sum = sample(&page, "safe_async_bridge_execution_duration_seconds_sum", "outcome=\"success\"").unwrap();
+    let sum = telemetry.metric("safe_async_bridge.execution_duration").with(CallOutcome::Success).try_sum().unwrap();
     assert!((SHORT.as_secs_f64()..=spent).contains(&sum), "{sum} of {spent}");
 }
 
@@ -212,11 +206,15 @@ fn a_future_is_pending_while_it_is_on_the_loop() {
             )
         });
         starts.recv_timeout(LONG).unwrap();
-        assert_eq!(recorded(&telemetry), ["active_loops 1", "pending_tasks 1"]);
+        telemetry.assert_counted(&["safe_async_bridge.active_loops 1", "safe_async_bridge.pending_tasks 1"]);
         finish.send("done").unwrap();
         assert_eq!(call.join().unwrap(), Ok("done"));
     });
-    assert_eq!(recorded(&telemetry), ["active_loops 1", "calls{success} 1", "execution_duration_seconds{success} 1"]);
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=success} 1",
+        "safe_async_bridge.execution_duration{outcome=success} 1",
+    ]);
 }
 
 #[test]
@@ -227,7 +225,14 @@ fn a_call_of_a_closed_bridge_is_an_error_on_every_clone() {
     bridge.close();
     assert_eq!(succeed(&bridge), Err(CallError::Closed));
     assert_eq!(succeed(&clone), Err(CallError::Closed));
-    eventually(&telemetry, &["calls{error} 2", "errors{closed} 2", "execution_duration_seconds{error} 2"]);
+    eventually_counted(
+        &telemetry,
+        &[
+            "safe_async_bridge.calls{outcome=error} 2",
+            "safe_async_bridge.errors{error_type=closed} 2",
+            "safe_async_bridge.execution_duration{outcome=error} 2",
+        ],
+    );
 }
 
 #[test]
@@ -253,7 +258,10 @@ fn closing_the_bridge_cancels_the_calls_in_progress() {
             assert_eq!(call.join().unwrap(), Err(CallError::Cancelled));
         }
     });
-    eventually(&telemetry, &["calls{cancelled} 4", "execution_duration_seconds{cancelled} 4"]);
+    eventually_counted(
+        &telemetry,
+        &["safe_async_bridge.calls{outcome=cancelled} 4", "safe_async_bridge.execution_duration{outcome=cancelled} 4"],
+    );
 }
 
 #[test]
@@ -265,7 +273,10 @@ fn a_future_may_close_the_bridge_it_runs_on() {
         pending::<Result<(), Infallible>>().await
     };
     assert_eq!(bridge.call(future, LONG), Err(CallError::Cancelled));
-    eventually(&telemetry, &["calls{cancelled} 1", "execution_duration_seconds{cancelled} 1"]);
+    eventually_counted(
+        &telemetry,
+        &["safe_async_bridge.calls{outcome=cancelled} 1", "safe_async_bridge.execution_duration{outcome=cancelled} 1"],
+    );
 }
 
 #[test]
@@ -273,16 +284,13 @@ fn a_call_from_the_loop_is_refused_because_it_would_wait_for_itself() {
     let (telemetry, bridge) = start();
     let clone = bridge.clone();
     assert_eq!(bridge.call(async move { succeed(&clone) }, LONG), Err(CallError::Failed(CallError::WouldDeadlock)));
-    assert_eq!(
-        recorded(&telemetry),
-        [
-            "active_loops 1",
-            "calls{error} 2",
-            "errors{internal} 1",
-            "errors{other} 1",
-            "execution_duration_seconds{error} 2",
-        ]
-    );
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=error} 2",
+        "safe_async_bridge.errors{error_type=internal} 1",
+        "safe_async_bridge.errors{error_type=other} 1",
+        "safe_async_bridge.execution_duration{outcome=error} 2",
+    ]);
 }
 
 #[test]
@@ -300,7 +308,10 @@ fn the_loop_stops_when_the_last_clone_is_dropped() {
     drop(bridge);
     assert_eq!(succeed(&clone), Ok(()));
     drop(clone);
-    eventually(&telemetry, &["calls{success} 1", "execution_duration_seconds{success} 1"]);
+    eventually_counted(
+        &telemetry,
+        &["safe_async_bridge.calls{outcome=success} 1", "safe_async_bridge.execution_duration{outcome=success} 1"],
+    );
 }
 
 #[test]
@@ -316,7 +327,14 @@ fn the_last_clone_may_be_dropped_on_the_loop() {
     assert_eq!(bridge.call(future, SHORT), Err(CallError::TimedOut { after: SHORT }));
     drop(bridge);
     drop(release);
-    eventually(&telemetry, &["calls{timeout} 1", "execution_duration_seconds{timeout} 1", "timeouts 1"]);
+    eventually_counted(
+        &telemetry,
+        &[
+            "safe_async_bridge.calls{outcome=timeout} 1",
+            "safe_async_bridge.execution_duration{outcome=timeout} 1",
+            "safe_async_bridge.timeouts 1",
+        ],
+    );
 }
 
 #[test]
@@ -346,7 +364,11 @@ fn it_is_called_from_the_blocking_thread_of_a_multi_thread_runtime() {
     for call in calls {
         assert_eq!(runtime.block_on(call).unwrap(), Ok(()));
     }
-    assert_eq!(recorded(&telemetry), ["active_loops 1", "calls{success} 8", "execution_duration_seconds{success} 8"]);
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=success} 8",
+        "safe_async_bridge.execution_duration{outcome=success} 8",
+    ]);
 }
 
 #[test]
@@ -361,10 +383,11 @@ fn it_is_called_inside_a_current_thread_runtime_as_often_as_one_likes() {
         bridge
     });
     let _bridge = runtime.block_on(calls).unwrap();
-    assert_eq!(
-        recorded(&telemetry),
-        ["active_loops 1", "calls{success} 200", "execution_duration_seconds{success} 200"]
-    );
+    telemetry.assert_counted(&[
+        "safe_async_bridge.active_loops 1",
+        "safe_async_bridge.calls{outcome=success} 200",
+        "safe_async_bridge.execution_duration{outcome=success} 200",
+    ]);
 }
 
 #[test]
@@ -398,26 +421,26 @@ fn eight_threads_with_two_hundred_calls_each_are_sixteen_hundred_calls() {
             });
         }
     });
-    eventually(
+    eventually_counted(
         &telemetry,
         &[
-            "active_loops 1",
-            "calls{error} 800",
-            "calls{success} 400",
-            "calls{timeout} 400",
-            "errors{other} 400",
-            "errors{panic} 400",
-            "execution_duration_seconds{error} 800",
-            "execution_duration_seconds{success} 400",
-            "execution_duration_seconds{timeout} 400",
-            "timeouts 400",
+            "safe_async_bridge.active_loops 1",
+            "safe_async_bridge.calls{outcome=error} 800",
+            "safe_async_bridge.calls{outcome=success} 400",
+            "safe_async_bridge.calls{outcome=timeout} 400",
+            "safe_async_bridge.errors{error_type=other} 400",
+            "safe_async_bridge.errors{error_type=panic} 400",
+            "safe_async_bridge.execution_duration{outcome=error} 800",
+            "safe_async_bridge.execution_duration{outcome=success} 400",
+            "safe_async_bridge.execution_duration{outcome=timeout} 400",
+            "safe_async_bridge.timeouts 400",
         ],
     );
 }
 
-fn start() -> (Telemetry, AsyncBridge) {
-    let telemetry = Telemetry::builder("test").without_endpoint().start().unwrap();
-    let bridge = AsyncBridge::new(telemetry.meter_provider()).unwrap();
+fn start() -> (TestTelemetry, AsyncBridge) {
+    let telemetry = TestTelemetry::new().with_deadline(LONG);
+    let bridge = AsyncBridge::new(telemetry.provider()).unwrap();
     (telemetry, bridge)
 }
 
@@ -433,38 +456,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// What was recorded: every series that is not zero, histograms by their count, as `calls{success} 1`.
-fn recorded(telemetry: &Telemetry) -> Vec<String> {
-    let page = telemetry.scrape().unwrap();
-    let mut recorded: Vec<String> = page
-        .lines()
-        .filter_map(|line| {
-            let (series, value) = line.strip_prefix("safe_async_bridge_")?.rsplit_once(' ')?;
-            let (name, attributes) = series.split_once('{').unwrap_or((series, ""));
-            if name.ends_with("_bucket") || name.ends_with("_sum") || value == "0" {
-                return None;
-            }
-            let name = name.trim_end_matches("_total").trim_end_matches("_count");
-            let attribute = attributes.split([',', '}']).find(|it| !it.is_empty() && !it.starts_with("otel_scope_"));
-            let value_of = |it: &str| format!("{{{}}}", it.split('"').nth(1).unwrap());
-            Some(format!("{name}{} {value}", attribute.map(value_of).unwrap_or_default()))
-        })
-        .collect();
-    recorded.sort();
-    recorded
-}
-
-/// Waits until this is what was recorded: a caller does not wait for the loop to drop its future, or to stop.
+/// A caller does not wait for the loop to drop its future, or to stop.
 #[track_caller]
-fn eventually(telemetry: &Telemetry, expected: &[&str]) {
-    let deadline = Instant::now() + LONG;
-    while recorded(telemetry) != expected && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(recorded(telemetry), expected);
-}
-
-fn sample(page: &str, name: &str, attribute: &str) -> Option<f64> {
-    let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
-    lines.find(|rest| rest.contains(attribute))?.rsplit_once(' ')?.1.parse().ok()
+fn eventually_counted(telemetry: &TestTelemetry, expected: &[&str]) {
+    telemetry.eventually(|telemetry| telemetry.assert_counted(expected));
 }

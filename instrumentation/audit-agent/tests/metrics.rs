@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use barograph::Telemetry;
+use barograph::testing::TestTelemetry;
 use barograph_instrumentation_audit_agent::AuditAgentMetrics;
 use barograph_instrumentation_audit_agent::semconv::{ErrorType, METRICS, SCOPE, Trigger};
 
@@ -15,41 +15,24 @@ fn every_metric_is_on_the_page_with_its_name_kind_and_description() {
     metrics.update_coverage(50.0);
     metrics.time_analysis().stop();
     drop(metrics.start_audit(Trigger::Manual));
-
-    let page = telemetry.scrape().unwrap();
-    for metric in METRICS {
-        let name = metric.scraped_name().unwrap();
-        assert!(page.contains(&format!("# HELP {name} {}\n", metric.description)), "{name} is not in\n{page}");
-        let kind = match metric.kind.as_str() {
-            "up-down counter" => "gauge",
-            kind => kind,
-        };
-        assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in\n{page}");
-    }
-    assert_eq!(page.matches("# TYPE audit_agent_").count(), METRICS.len(), "{page}");
+    telemetry.assert_specs(SCOPE, METRICS);
     let scope = [("otel_scope_name", SCOPE), ("otel_scope_version", env!("CARGO_PKG_VERSION"))];
-    assert!(value(&page, "audit_agent_git_commits_detected_total", &scope).is_some(), "{page}");
+    telemetry.metric("audit_agent_git_commits_detected_total").with(scope).present();
 }
 
 #[test]
 fn counters_begin_at_zero_and_gauges_with_their_first_value() {
     let (telemetry, _metrics) = start();
-    let page = telemetry.scrape().unwrap();
-    for name in [
-        "audit_agent_completion_markers_found_total",
-        "audit_agent_git_commits_detected_total",
-        "audit_agent_active_tasks",
-    ] {
-        assert_eq!(value(&page, name, &[]), Some(0.0), "{name}");
-    }
+    telemetry.metric("audit_agent.completion_markers_found").value(0);
+    telemetry.metric("audit_agent.git_commits_detected").value(0);
+    telemetry.metric("audit_agent.active_tasks").value(0);
     for trigger in Trigger::ALL {
-        let labels = [("trigger", trigger.as_str())];
-        assert_eq!(value(&page, "audit_agent_runs_total", &labels), Some(0.0));
-        assert_eq!(value(&page, "audit_agent_run_duration_seconds_count", &labels), Some(0.0));
+        telemetry.metric("audit_agent.runs").with(*trigger).value(0);
+        telemetry.metric("audit_agent.run_duration").with(*trigger).count(0);
     }
-    assert_eq!(page.matches("audit_agent_errors_total{").count(), ErrorType::ALL.len());
-    assert_eq!(value(&page, "audit_agent_coverage_percent", &[]), None);
-    assert_eq!(value(&page, "audit_agent_last_run_timestamp_seconds", &[]), None);
+    telemetry.metric("audit_agent.errors").series(ErrorType::ALL.len());
+    telemetry.metric("audit_agent.coverage").absent();
+    telemetry.metric("audit_agent.last_run_timestamp").absent();
 }
 
 #[test]
@@ -64,14 +47,14 @@ fn what_happens_is_counted_by_its_attributes() {
     metrics.record_error(ErrorType::Parse);
     metrics.record_error(ErrorType::from("an error nobody listed"));
 
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(value(&page, "audit_agent_runs_total", &[("trigger", "commit")]), Some(2.0));
-    assert_eq!(value(&page, "audit_agent_runs_total", &[("trigger", "other")]), Some(1.0));
-    assert_eq!(value(&page, "audit_agent_runs_total", &[("trigger", "manual")]), Some(0.0));
-    assert_eq!(value(&page, "audit_agent_completion_markers_found_total", &[]), Some(1.0));
-    assert_eq!(value(&page, "audit_agent_git_commits_detected_total", &[]), Some(4.0));
-    assert_eq!(value(&page, "audit_agent_errors_total", &[("error_type", "parse")]), Some(1.0));
-    assert_eq!(value(&page, "audit_agent_errors_total", &[("error_type", "other")]), Some(1.0));
+    telemetry.assert_counted(&[
+        "audit_agent.completion_markers_found 1",
+        "audit_agent.errors{error_type=other} 1",
+        "audit_agent.errors{error_type=parse} 1",
+        "audit_agent.git_commits_detected 4",
+        "audit_agent.runs{trigger=commit} 2",
+        "audit_agent.runs{trigger=other} 1",
+    ]);
 }
 
 #[test]
@@ -79,7 +62,7 @@ fn coverage_is_the_latest_percentage() {
     let (telemetry, metrics) = start();
     for (percent, shown) in [(87.5, 87.5), (12.0, 12.0), (f64::NAN, 12.0), (130.0, 100.0), (-1.0, 0.0)] {
         metrics.update_coverage(percent);
-        assert_eq!(value(&telemetry.scrape().unwrap(), "audit_agent_coverage_percent", &[]), Some(shown), "{percent}");
+        telemetry.metric("audit_agent.coverage").value(shown);
     }
 }
 
@@ -88,7 +71,7 @@ fn the_time_of_the_latest_run_is_now_in_unix_seconds() {
     let (telemetry, metrics) = start();
     let before = unix_seconds();
     metrics.update_last_run_timestamp();
-    let shown = value(&telemetry.scrape().unwrap(), "audit_agent_last_run_timestamp_seconds", &[]).unwrap();
+    let shown = telemetry.metric("audit_agent.last_run_timestamp").try_value().unwrap();
     assert!((before..=unix_seconds()).contains(&shown), "{shown}");
 }
 
@@ -99,35 +82,23 @@ fn a_timer_records_once_in_seconds() {
     drop(metrics.time_analysis());
     metrics.time_analysis().discard();
 
-    let page = telemetry.scrape().unwrap();
-    let labels = [("trigger", "scheduled")];
-    assert_eq!(value(&page, "audit_agent_run_duration_seconds_count", &labels), Some(1.0));
-    assert_eq!(value(&page, "audit_agent_run_duration_seconds_sum", &labels), Some(run.as_secs_f64()));
-    assert_eq!(value(&page, "audit_agent_run_duration_seconds_count", &[("trigger", "manual")]), Some(0.0));
-    assert_eq!(value(&page, "audit_agent_analysis_duration_seconds_count", &[]), Some(1.0));
-    assert_eq!(value(&page, "audit_agent_runs_total", &labels), Some(0.0), "timing alone counts nothing");
+    // Timing alone counts nothing.
+    telemetry.assert_counted(&["audit_agent.analysis_duration 1", "audit_agent.run_duration{trigger=scheduled} 1"]);
+    telemetry.metric("audit_agent.run_duration").with(Trigger::Scheduled).sum(run.as_secs_f64());
 }
 
 #[test]
 fn an_audit_is_counted_at_its_start_active_while_it_lives_and_timed_at_its_end() {
     let (telemetry, metrics) = start();
-    let labels = [("trigger", "marker")];
     let started = unix_seconds();
     let first = metrics.start_audit(Trigger::Marker);
     let second = metrics.start_audit(Trigger::Marker);
-
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(value(&page, "audit_agent_runs_total", &labels), Some(2.0));
-    assert_eq!(value(&page, "audit_agent_active_tasks", &[]), Some(2.0));
-    assert_eq!(value(&page, "audit_agent_run_duration_seconds_count", &labels), Some(0.0));
-    assert_eq!(value(&page, "audit_agent_last_run_timestamp_seconds", &[]), None);
+    telemetry.assert_counted(&["audit_agent.active_tasks 2", "audit_agent.runs{trigger=marker} 2"]);
+    telemetry.metric("audit_agent.last_run_timestamp").absent();
 
     drop((first, second));
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(value(&page, "audit_agent_runs_total", &labels), Some(2.0));
-    assert_eq!(value(&page, "audit_agent_active_tasks", &[]), Some(0.0));
-    assert_eq!(value(&page, "audit_agent_run_duration_seconds_count", &labels), Some(2.0));
-    assert!(value(&page, "audit_agent_last_run_timestamp_seconds", &[]) >= Some(started), "{page}");
+    telemetry.assert_counted(&["audit_agent.run_duration{trigger=marker} 2", "audit_agent.runs{trigger=marker} 2"]);
+    assert!(telemetry.metric("audit_agent.last_run_timestamp").try_value() >= Some(started));
 }
 
 #[test]
@@ -139,28 +110,16 @@ fn an_audit_that_panics_is_no_longer_active() {
     }));
     assert!(panicked.is_err());
 
-    let page = telemetry.scrape().unwrap();
-    assert_eq!(value(&page, "audit_agent_active_tasks", &[]), Some(0.0));
-    assert_eq!(value(&page, "audit_agent_run_duration_seconds_count", &[("trigger", "manual")]), Some(1.0));
-    assert!(value(&page, "audit_agent_last_run_timestamp_seconds", &[]).is_some());
+    telemetry.assert_counted(&["audit_agent.run_duration{trigger=manual} 1", "audit_agent.runs{trigger=manual} 1"]);
+    telemetry.metric("audit_agent.last_run_timestamp").present();
 }
 
-fn start() -> (Telemetry, AuditAgentMetrics) {
-    let telemetry = Telemetry::builder("test").without_endpoint().start().unwrap();
-    let metrics = AuditAgentMetrics::new(telemetry.meter_provider());
+fn start() -> (TestTelemetry, AuditAgentMetrics) {
+    let telemetry = TestTelemetry::new();
+    let metrics = AuditAgentMetrics::new(telemetry.provider());
     (telemetry, metrics)
 }
 
 fn unix_seconds() -> f64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64()
-}
-
-/// The value of the first series of that name that has these labels.
-fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    page.lines().find_map(|line| {
-        let (series, value) = line.rsplit_once(' ')?;
-        let found = series.strip_prefix(name)?.strip_prefix('{')?;
-        let has = |&(key, value): &(&str, &str)| found.contains(&format!("{key}=\"{value}\""));
-        labels.iter().all(has).then(|| value.parse().ok())?
-    })
 }

@@ -61,7 +61,7 @@ impl Render for Poll {
         let Live { watch, scraped, started, hashes, .. } = &*self.live;
         let snapshot = watch.snapshot();
         let mut all = Everything::new(by_scraped_name(&snapshot.streams, scraped));
-        exporter.walk(&collected.data, &collected.merged, &Asked::default(), &mut all, false, false);
+        exporter.walk(collected.shown(), &Asked::default(), &mut all, false, false);
         all.add_unrecorded(watch, scraped);
         all.written.sort_by(|a, b| (&a.scope, &a.scraped).cmp(&(&b.scope, &b.scraped)));
 
