@@ -45,6 +45,10 @@ pub trait Attribute: Copy + Send + Sync + 'static {
 pub trait Outcome: Attribute {
     /// What is recorded when a timer is dropped before anybody said how its work ended.
     const UNFINISHED: Self;
+
+    /// What is recorded for a call of an [`Operation`](crate::Operation) that panicked: by default, that it did not
+    /// finish.
+    const PANICKED: Self = Self::UNFINISHED;
 }
 
 /// What an instrument's series are told apart by: nothing (`()`), one [`Attribute`], or a tuple of up to four.
@@ -203,7 +207,8 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 /// ```
 ///
 /// - `unknown => Variant` implements `From<&str>`: what is not in the list becomes that variant.
-/// - `unfinished => Variant` implements [`Outcome`]: a timer that is dropped unfinished records that variant.
+/// - `unfinished => Variant` implements [`Outcome`]: a timer that is dropped unfinished records that variant. With
+///   `panicked => Variant` after it, a call of an [`Operation`](crate::Operation) that panics is told apart.
 ///
 /// Values are distinct and not empty, or the declaration does not compile:
 ///
@@ -218,7 +223,7 @@ macro_rules! attribute {
             $($(#[$variant_meta:meta])* $variant:ident = $value:literal),+ $(,)?
         }
         $(unknown => $unknown:ident)?
-        $(unfinished => $unfinished:ident)?
+        $(unfinished => $unfinished:ident $(panicked => $panicked:ident)?)?
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -280,6 +285,7 @@ macro_rules! attribute {
         $(
             impl $crate::Outcome for $name {
                 const UNFINISHED: Self = Self::$unfinished;
+                $(const PANICKED: Self = Self::$panicked;)?
             }
         )?
     };
