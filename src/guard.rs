@@ -10,10 +10,12 @@
 //! - Attributes that a view leaves out by a pattern are left out, which the SDK has no way to be told.
 //! - A meter that is switched off records nothing.
 //! - Every instrument is known to the [`Catalogue`], which finds names that collide while the program starts.
+//! - Counters and histograms keep exemplars, which the SDK does not.
 //! - A metric that comes near its limit of series is said to, with the attributes that have too many values.
 
 mod callbacks;
 mod catalogue;
+mod exemplars;
 mod filter;
 mod governor;
 mod round;
@@ -32,13 +34,18 @@ use opentelemetry::metrics::{
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use crate::error::Problem;
-use crate::instrument::{Drain, declared_attributes, take_cells, with_attributes};
-use crate::self_metrics::{Refusal, SelfMetrics};
+use crate::exemplar::{Filter, Source};
+use crate::instrument::{
+    Building, Drain, declared_attributes, exact_cardinality, is_in_callback, take_cells, with_attributes,
+};
+use crate::self_metrics::{self, Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
 use crate::view::{DRAIN_SCOPE, KeyFilter, Pattern, ReaderDefaults, Views, is_strictly_ascending, only_stream};
-use callbacks::{Observable, is_in_callback};
+use callbacks::Observable;
 use catalogue::Declared;
 pub(crate) use catalogue::{Catalogue, Instrument, Known, Scraped};
+pub(crate) use exemplars::{Exemplars, MetricExemplars, PointExemplar};
+use exemplars::{Sampled, Sources};
 use filter::{Filtered, FilteredObserver, Number};
 use governor::Governor;
 pub(crate) use governor::{MergedFamily, SeenStream, Snapshot, Watch};
@@ -59,8 +66,10 @@ pub(crate) struct EnabledMeters {
 }
 
 impl EnabledMeters {
+    /// Whether every meter of the program is. The pipeline's own is not one of them: no view is about it.
     fn is_all(&self) -> bool {
-        self.default && self.rules.iter().all(|(_, enabled)| *enabled)
+        let is_own = |pattern: &Pattern| pattern.as_str() == self_metrics::SCOPE;
+        self.default && self.rules.iter().all(|(pattern, enabled)| *enabled || is_own(pattern))
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
@@ -78,6 +87,7 @@ struct Shared {
     observables: Mutex<HashMap<Instrument, Weak<dyn Any + Send + Sync>>>,
     callbacks: Arc<Callbacks>,
     cells: Arc<Cells>,
+    exemplars: Sources,
 }
 
 impl GuardedMeterProvider {
@@ -86,6 +96,7 @@ impl GuardedMeterProvider {
         views: Arc<Views>,
         scraped: Scraped,
         enabled: EnabledMeters,
+        exemplars: Option<Filter>,
         self_metrics: Arc<SelfMetrics>,
     ) -> Self {
         let cells = Arc::new(Cells::default());
@@ -104,7 +115,8 @@ impl GuardedMeterProvider {
         let observables = Mutex::default();
         let catalogue = Catalogue::new(views, scraped, enabled.is_all());
         let governor = Governor::default();
-        let shared = Shared { enabled, catalogue, governor, self_metrics, observables, callbacks, cells };
+        let exemplars = Sources::new(exemplars);
+        let shared = Shared { enabled, catalogue, governor, self_metrics, observables, callbacks, cells, exemplars };
         Self { sdk, shared: Arc::new(shared) }
     }
 
@@ -148,10 +160,11 @@ struct Cells {
 }
 
 impl Cells {
-    /// Takes the cells of the counter that this thread is building, if it is building a typed one.
-    fn adopt(&self) {
-        let Some(cells) = take_cells() else {
-            return;
+    /// Takes the cells of the counter that this thread is building, if it is building a typed one. Then it is the handle
+    /// that keeps exemplars: when the cells are drained, nobody knows any more who has counted.
+    fn adopt(&self, exemplars: Option<&Arc<Source>>) -> bool {
+        let Some(cells) = take_cells(exemplars.cloned()) else {
+            return false;
         };
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         // Handles come and go; a list that would grow first lets go of those that are gone.
@@ -159,6 +172,7 @@ impl Cells {
             all.retain(|cells| cells.strong_count() > 0);
         }
         all.push(cells);
+        true
     }
 
     fn drain(&self) {
@@ -200,6 +214,12 @@ impl GuardedMeter {
         };
         self.refuse(problem, refusal);
         false
+    }
+
+    /// Where exemplars of an instrument go, `None` where there are to be none.
+    fn exemplars(&self, instrument: &Instrument, bounds: &[f64]) -> Option<Arc<Source>> {
+        let plan = || self.shared.catalogue.plan(instrument);
+        self.shared.exemplars.of(instrument, bounds, exact_cardinality(), plan)
     }
 
     fn refuse(&self, problem: Problem, refusal: Refusal) {
@@ -259,6 +279,10 @@ fn is_instrument_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/'))
 }
 
+/// The buckets that the SDK gives a histogram where nobody says any: those of the specification.
+const DEFAULT_BOUNDS: &[f64] =
+    &[0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4];
+
 fn is_unit(unit: &str) -> bool {
     unit.len() <= 63 && unit.is_ascii()
 }
@@ -266,6 +290,8 @@ fn is_unit(unit: &str) -> bool {
 macro_rules! synchronous {
     ($method:ident, $handle:ident<$number:ty>, $kind:ident) => {
         fn $method(&self, builder: InstrumentBuilder<'_, $handle<$number>>) -> $handle<$number> {
+            let _building = Building::enter();
+            const IS_COUNTER: bool = matches!(Kind::$kind, Kind::Counter);
             let instrument = self.instrument(
                 Kind::$kind,
                 stringify!($number),
@@ -276,16 +302,22 @@ macro_rules! synchronous {
             if !self.admit(&instrument, None) {
                 return Refused.$method(builder);
             }
-            self.shared.cells.adopt();
+            // What goes up and down is a gauge to Prometheus, which has no exemplars of gauges.
+            let exemplars = if IS_COUNTER { self.exemplars(&instrument, &[]) } else { None };
+            let exemplars = if self.shared.cells.adopt(exemplars.as_ref()) { None } else { exemplars };
             let build = || {
                 let mut inner = self.meter.$method(builder.name.clone());
                 inner.unit = builder.unit.clone();
                 inner.description = builder.description.clone();
                 inner.build()
             };
-            match self.shared.catalogue.filters(&instrument) {
+            let handle = match self.shared.catalogue.filters(&instrument) {
                 None => build(),
                 Some(filters) => $handle::new(Arc::new(Filtered::new(filters, build))),
+            };
+            match exemplars {
+                None => handle,
+                Some(source) => $handle::new(Arc::new(Sampled::new(handle, source))),
             }
         }
     };
@@ -294,6 +326,7 @@ macro_rules! synchronous {
 macro_rules! observable {
     ($method:ident, $handle:ident<$number:ty>, $kind:ident) => {
         fn $method(&self, builder: AsyncInstrumentBuilder<'_, $handle<$number>, $number>) -> $handle<$number> {
+            let _building = Building::enter();
             const IS_SUM: bool = !matches!(Kind::$kind, Kind::ObservableGauge);
             const IS_COUNTER: bool = matches!(Kind::$kind, Kind::ObservableCounter);
             let instrument = self.instrument(
@@ -339,6 +372,7 @@ macro_rules! observable {
 macro_rules! histogram {
     ($method:ident, $number:ty) => {
         fn $method(&self, builder: HistogramBuilder<'_, Histogram<$number>>) -> Histogram<$number> {
+            let _building = Building::enter();
             let instrument = self.instrument(
                 Kind::Histogram,
                 stringify!($number),
@@ -366,9 +400,13 @@ macro_rules! histogram {
                 inner.description = builder.description.clone();
                 inner.build()
             };
-            match self.shared.catalogue.filters(&instrument) {
+            let handle = match self.shared.catalogue.filters(&instrument) {
                 None => build(),
                 Some(filters) => Histogram::new(Arc::new(Filtered::new(filters, build))),
+            };
+            match self.exemplars(&instrument, boundaries.as_deref().unwrap_or(DEFAULT_BOUNDS)) {
+                None => handle,
+                Some(source) => Histogram::new(Arc::new(Sampled::new(handle, source))),
             }
         }
     };
@@ -416,6 +454,7 @@ mod tests {
             views,
             Scraped { naming: Naming::default(), target_info: true, scope_info: true },
             EnabledMeters { default: true, rules: Vec::new() },
+            None,
             self_metrics,
         );
         let kept: Vec<_> = (0..3).map(|_| provider.meter("m").counter(&COUNTED)).collect();

@@ -240,6 +240,54 @@ impl<A: AttributeSet> HistogramSpec<A> {
     }
 }
 
+/// Another name for what an instrument records, as constant data: what a component, which stands on the instrument layer
+/// alone, offers to those who know its metrics by other names.
+///
+/// With the feature `prometheus` it becomes a `View`, and `TelemetryBuilder::with_views` takes a list of them.
+///
+/// ```
+/// use barograph::ViewSpec;
+///
+/// /// The names that the program before this one had.
+/// pub const OLD_NAMES: &[ViewSpec] = &[
+///     ViewSpec::new("worker.jobs", "jobs_done").in_scope("worker").with_attributes(&["status"]),
+///     ViewSpec::new("worker.job_duration", "job_time").in_scope("worker"),
+/// ];
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewSpec {
+    /// The name of the instrument.
+    pub instrument: &'static str,
+    /// The name of its scope; `None` for any.
+    pub scope: Option<&'static str>,
+    /// The name of the stream, dotted, without unit or `_total`.
+    pub name: &'static str,
+    /// The keys of the attributes that are kept; `None` for all.
+    pub attributes: Option<&'static [&'static str]>,
+}
+
+impl ViewSpec {
+    /// Gives what the instrument records this name.
+    #[must_use]
+    pub const fn new(instrument: &'static str, name: &'static str) -> Self {
+        Self { instrument, scope: None, name, attributes: None }
+    }
+
+    /// Selects the instrument of this scope only. Defaults to any.
+    #[must_use]
+    pub const fn in_scope(mut self, scope: &'static str) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Keeps only the attributes with these keys; series that then no longer differ are added up. Defaults to all.
+    #[must_use]
+    pub const fn with_attributes(mut self, keys: &'static [&'static str]) -> Self {
+        self.attributes = Some(keys);
+        self
+    }
+}
+
 /// Bucket boundaries that fit common work, named by what they measure.
 pub mod buckets {
     /// Calls and requests in seconds, 5 ms to 10 s: the advice of the [HTTP semantic conventions].

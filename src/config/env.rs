@@ -72,9 +72,6 @@ pub(crate) fn read(
         ],
     );
     let exemplar_filter = filter.unwrap_or_default();
-    if exemplar_filter == ExemplarFilter::AlwaysOn {
-        env.warn("OTEL_METRICS_EXEMPLAR_FILTER asks for exemplars, and none are collected yet".to_owned());
-    }
     if env.get("OTEL_ENTITIES").is_some() {
         env.warn("OTEL_ENTITIES is ignored: entities are not supported, OTEL_RESOURCE_ATTRIBUTES is".to_owned());
     }

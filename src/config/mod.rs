@@ -35,7 +35,7 @@
 //! | `OTEL_EXPORTER_OTLP_TIMEOUT` | milliseconds for one attempt, 0 for none | `10000` |
 //! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`, `delta`, `lowmemory` | `cumulative` |
 //! | `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION` | `explicit_bucket_histogram`, `base2_exponential_bucket_histogram` | the first |
-//! | `OTEL_METRICS_EXEMPLAR_FILTER` | `always_on`, `always_off`, `trace_based` | no exemplars are collected yet |
+//! | `OTEL_METRICS_EXEMPLAR_FILTER` | `always_on`, `always_off`, `trace_based`: what becomes an exemplar | `trace_based` |
 //!
 //! Specification: "OpenTelemetry Environment Variable Specification", "OpenTelemetry Protocol Exporter", "Declarative
 //! configuration".

@@ -101,7 +101,8 @@ pub struct MeterProvider {
     pub readers: Vec<MetricReader>,
     /// What becomes of instruments on the way. Later ones are exceptions from earlier ones: see [`View`].
     pub views: Vec<View>,
-    /// Which measurements may become exemplars. The SDK below collects none: whatever is chosen, there are none.
+    /// Which measurements may become exemplars: see
+    /// [`with_exemplar_filter`](crate::TelemetryBuilder::with_exemplar_filter).
     pub exemplar_filter: ExemplarFilter,
     /// Which meters record anything.
     pub meter_configurator: MeterConfigurator,

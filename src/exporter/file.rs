@@ -12,6 +12,7 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use super::otlp::{Encoding, Limits, Requests};
 use super::{Again, Exported, Failure, Invalid, Reason};
 use crate::config::OtlpFileMetricExporter;
+use crate::guard::Exemplars;
 
 /// Writes one line for each export.
 #[derive(Debug)]
@@ -47,7 +48,12 @@ impl OtlpFileExporter {
         self.path.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
     }
 
-    pub(super) fn export(&mut self, data: &ResourceMetrics, exported: &mut Exported) -> Result<(), Failure> {
+    pub(super) fn export(
+        &mut self,
+        data: &ResourceMetrics,
+        exemplars: &Exemplars,
+        exported: &mut Exported,
+    ) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure {
             reason: Reason::Io,
             message: format!("cannot write: {error}"),
@@ -58,7 +64,7 @@ impl OtlpFileExporter {
             Some(path) => Box::new(append_to(path).map_err(failed)?),
             None => Box::new(io::stdout().lock()),
         };
-        let mut requests = Requests::new(data, Encoding::Json, self.limits);
+        let mut requests = Requests::new(data, exemplars, Encoding::Json, self.limits);
         while let Some(points) = requests.next(&mut self.line) {
             self.line.push(b'\n');
             if self.is_torn {

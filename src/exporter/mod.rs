@@ -17,10 +17,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{PeriodicMetricReader, PushMetricExporter};
+use crate::guard::Exemplars;
 use crate::self_metrics::Reason;
 
 pub(crate) use self::periodic::{Periodic, Pusher};
-pub(crate) use self::prometheus::{Asked, PrometheusExporter, PrometheusOptions, ResourceLabels};
+pub(crate) use self::prometheus::{Asked, PrometheusExporter, PrometheusOptions, ResourceLabels, Shown};
 pub(crate) use self::registry::{ExportedRegistry, MergedRegistry, is_same_registry, merged_registry};
 
 /// A setting that an exporter cannot work with.
@@ -164,17 +165,20 @@ impl PushExporter {
     async fn export(
         &mut self,
         data: &ResourceMetrics,
+        exemplars: &Exemplars,
         until: Instant,
         hurry: &Notify,
         exported: &mut Exported,
     ) -> Result<(), Failure> {
         #[cfg(not(feature = "otlp"))]
-        let _ = (until, hurry);
+        let _ = (exemplars, until, hurry);
         match self {
             #[cfg(feature = "otlp")]
-            Self::OtlpHttp(exporter) | Self::OtlpGrpc(exporter) => exporter.export(data, until, hurry, exported).await,
+            Self::OtlpHttp(exporter) | Self::OtlpGrpc(exporter) => {
+                exporter.export(data, exemplars, until, hurry, exported).await
+            }
             #[cfg(feature = "otlp")]
-            Self::OtlpFile(exporter) => exporter.export(data, exported),
+            Self::OtlpFile(exporter) => exporter.export(data, exemplars, exported),
             Self::Console(exporter) => exporter.export(data, exported),
         }
     }

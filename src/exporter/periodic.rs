@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Again, Exported, Failure, PushExporter, points, too_late};
-use crate::guard::{Callbacks, PATIENCE, Round, Watch};
+use crate::guard::{Callbacks, Exemplars, PATIENCE, Round, Watch};
 use crate::runtime;
 use crate::self_metrics::{ExportMetrics, Points, Reason};
 
@@ -146,6 +146,7 @@ struct Worker {
     running: Arc<Running>,
     log: Log,
     data: ResourceMetrics,
+    exemplars: Exemplars,
     /// How far the last export got.
     exported: Exported,
     /// When it began.
@@ -159,9 +160,9 @@ struct Worker {
 impl Worker {
     fn new(periodic: Periodic, running: Arc<Running>) -> Self {
         let log = Log::new(periodic.exporter.target());
-        let (data, exported) = (ResourceMetrics::default(), Exported::default());
+        let (data, exemplars, exported) = (ResourceMetrics::default(), Exemplars::default(), Exported::default());
         let begun = Instant::now();
-        Self { periodic, running, log, data, exported, begun, not_before: None, hurry: Arc::default() }
+        Self { periodic, running, log, data, exemplars, exported, begun, not_before: None, hurry: Arc::default() }
     }
 
     async fn run(mut self, mut commands: Commands) {
@@ -274,7 +275,8 @@ impl Worker {
         self.begun = Instant::now();
         let result = match self.collect(until.into_std()) {
             Ok(()) => {
-                let export = self.periodic.exporter.export(&self.data, until, &self.hurry, &mut self.exported);
+                let export =
+                    self.periodic.exporter.export(&self.data, &self.exemplars, until, &self.hurry, &mut self.exported);
                 timeout_at(until, export).await.unwrap_or_else(|_| Err(too_late()))
             }
             Err(failure) => Err(failure),
@@ -332,6 +334,7 @@ impl Worker {
             Ok(Ok(())) => {
                 self.periodic.metrics.collected(now.elapsed());
                 self.periodic.watch.look(&data, None);
+                self.exemplars = self.periodic.watch.exemplars(&data);
                 self.data = data;
                 Ok(())
             }

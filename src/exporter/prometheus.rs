@@ -32,6 +32,7 @@ use crate::exposition::{
     Encoder, Escaping, Family, FamilyEnd, FamilyKind, Format, Grid, LabelNames, MetricName, Naming, OpenMetricsEncoder,
     Out, ProtobufEncoder, Syntax, TARGET_INFO, TextEncoder, is_family_name, open_metrics_name,
 };
+use crate::guard::{Exemplars, MetricExemplars};
 use crate::self_metrics::{DropReason, ScrapeMetrics, SelfMetrics};
 use crate::view::Pattern;
 use labels::FixedLabels;
@@ -103,6 +104,15 @@ fn series_suffixes(kind: FamilyKind) -> &'static [&'static str] {
     }
 }
 
+/// What was collected at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) data: &'a ResourceMetrics,
+    pub(crate) exemplars: &'a Exemplars,
+    /// From a merged registry.
+    pub(crate) merged: &'a [MetricFamily],
+}
+
 /// Walks collected data into an encoder.
 #[derive(Debug)]
 pub(crate) struct PrometheusExporter {
@@ -123,18 +133,20 @@ impl PrometheusExporter {
         Self { options, self_metrics, scrape_metrics, orders: Mutex::default(), warned: Mutex::default() }
     }
 
-    /// Writes what was collected from the SDK and from a merged registry, as far as it is asked for.
-    pub(crate) fn export(&self, data: &ResourceMetrics, merged: &[MetricFamily], asked: &Asked, out: &mut Out<'_>) {
+    /// Writes what was collected, as far as it is asked for.
+    pub(crate) fn export(&self, collected: Shown<'_>, asked: &Asked, out: &mut Out<'_>) {
         match asked.format.syntax {
             Syntax::Text004 | Syntax::Text100 => {
-                self.walk(data, merged, asked, &mut TextEncoder::new(out), false, true);
+                // The format has no exemplars, so none are looked for.
+                let collected = Shown { exemplars: &Exemplars::default(), ..collected };
+                self.walk(collected, asked, &mut TextEncoder::new(out), false, true);
             }
             Syntax::OpenMetrics001 | Syntax::OpenMetrics100 => {
                 let mut encoder = OpenMetricsEncoder::new(out, self.options.created_series);
-                self.walk(data, merged, asked, &mut encoder, true, true);
+                self.walk(collected, asked, &mut encoder, true, true);
             }
             Syntax::Protobuf => {
-                self.walk(data, merged, asked, &mut ProtobufEncoder::new(out), false, true);
+                self.walk(collected, asked, &mut ProtobufEncoder::new(out), false, true);
             }
         }
     }
@@ -142,13 +154,13 @@ impl PrometheusExporter {
     /// Shows it to any encoder, and counts what was shown and what was not if this is a scrape.
     pub(crate) fn walk(
         &self,
-        data: &ResourceMetrics,
-        merged: &[MetricFamily],
+        collected: Shown<'_>,
         asked: &Asked,
         encoder: &mut impl Encoder,
         open_metrics: bool,
         is_scrape: bool,
     ) {
+        let data = collected.data;
         let scopes: Vec<&InstrumentationScope> = data.scope_metrics().map(|scope| scope.scope()).collect();
         let constant: Vec<_> =
             data.resource().iter().filter(|(key, _)| self.options.resource_labels.contains(key.as_str())).collect();
@@ -160,7 +172,7 @@ impl PrometheusExporter {
             of_registry: FixedLabels::new(None, &constant),
             of_target: FixedLabels::default(),
         };
-        let entries = self.entries(data, &scopes, merged, asked, is_scrape);
+        let entries = self.entries(collected, &scopes, asked, is_scrape);
         let mut page = Page {
             escaping: asked.format.escaping,
             open_metrics,
@@ -188,31 +200,39 @@ impl PrometheusExporter {
     /// Every metric that is asked for under its scraped name, in the order in which they are written.
     fn entries<'a>(
         &self,
-        data: &'a ResourceMetrics,
+        collected: Shown<'a>,
         scopes: &[&InstrumentationScope],
-        merged: &'a [MetricFamily],
         asked: &Asked,
         is_scrape: bool,
     ) -> Vec<Entry<'a>> {
+        let Shown { data, exemplars, merged } = collected;
         let escaping = asked.format.escaping;
         let mut entries = Vec::new();
-        let mut add = |translated: MetricName, original, unit, help, scope, series: Series<'a>| {
-            let shown = translated.clone().escaped(escaping, series.name_kind());
-            if asked.includes(&translated.name, &shown.name, series.kind()) {
-                entries.push(Entry { name: shown.name, unit_word: shown.unit, original, unit, help, scope, series });
-            }
-        };
+        let mut add =
+            |translated: MetricName, original, unit, help, place: Option<(usize, usize)>, series: Series<'a>| {
+                let shown = translated.clone().escaped(escaping, series.name_kind());
+                if asked.includes(&translated.name, &shown.name, series.kind()) {
+                    let (name, unit_word) = (shown.name, shown.unit);
+                    let (scope, exemplars) = match place {
+                        Some((scope, metric)) => (Some(scope), exemplars.of(scope, metric)),
+                        None => (None, None),
+                    };
+                    entries.push(Entry { name, unit_word, original, unit, help, scope, series, exemplars });
+                }
+            };
         let as_it_is = |name: &str| MetricName { name: name.to_owned(), unit: String::new() };
         if self.options.target_info && !data.resource().is_empty() {
             let series = Series::Target(data.resource());
             add(as_it_is(TARGET_INFO), TARGET_INFO, "", "Target metadata", None, series);
         }
         for (index, scope) in data.scope_metrics().enumerate() {
-            for metric in scope.metrics() {
+            for (metric_index, metric) in scope.metrics().enumerate() {
                 let series = Series::sdk(metric.data());
                 let (name, unit) = (metric.name(), metric.unit());
                 match self.options.naming.metric(name, unit, series.name_kind()) {
-                    Some(translated) => add(translated, name, unit, metric.description(), Some(index), series),
+                    Some(translated) => {
+                        add(translated, name, unit, metric.description(), Some((index, metric_index)), series)
+                    }
                     None => self.drop_points(is_scrape, name, series.len(), DropReason::InvalidName),
                 }
             }
@@ -264,7 +284,7 @@ impl PrometheusExporter {
                 None if is_target(entry) => &page.fixed.of_target,
                 None => &page.fixed.of_registry,
             };
-            members.push(entry.series, bounds, fixed);
+            members.push(entry.series, bounds, fixed, entry.exemplars);
         }
         let mut grid = Grid::default();
         let exponential = shown.iter().filter(|entry| entry.series.include_in(&mut grid)).count();
@@ -282,9 +302,12 @@ impl PrometheusExporter {
         let mut values = Values::default();
         let mut is_begun = false;
         let mut pass = |encoder: &mut _, known| {
-            order::walk(&mut members, &mut page.names, known, |labels, value, start| {
+            order::walk(&mut members, &mut page.names, known, |labels, value, start, exemplars| {
                 if !std::mem::replace(&mut is_begun, true) {
                     Encoder::family(encoder, &family);
+                }
+                if !exemplars.is_empty() {
+                    Encoder::exemplars(encoder, exemplars);
                 }
                 values.write(value, labels, start, encoder);
                 !Encoder::is_stopped(encoder)
@@ -353,6 +376,7 @@ struct Entry<'a> {
     /// The position of its meter in the collected data.
     scope: Option<usize>,
     series: Series<'a>,
+    exemplars: Option<&'a MetricExemplars>,
 }
 
 /// The labels that every point carries, by where it comes from.

@@ -1,7 +1,10 @@
 //! What the text formats share: series with their labels, histograms, numbers.
 
-use super::escape::label_value;
-use super::{HistogramSample, Labels, Number, Out, SummarySample, is_family_name};
+use std::time::UNIX_EPOCH;
+
+use super::escape::{is_label_name, label_value};
+use super::exemplar::Rendered;
+use super::{ExemplarSample, HistogramSample, Labels, Number, Out, SummarySample, is_family_name};
 
 /// How a format writes the value of a `le` or `quantile` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(super) struct Lines<'o, 'a> {
     labels: Vec<u8>,
     /// Where each label ends.
     label_ends: Vec<usize>,
+    /// The exemplars of the current sample.
+    exemplars: Rendered,
     /// What the lines of the current histogram's buckets begin with.
     head: Vec<u8>,
     bounds: Vec<f64>,
@@ -76,6 +81,7 @@ impl<'o, 'a> Lines<'o, 'a> {
             created: Vec::new(),
             labels: Vec::new(),
             label_ends: Vec::new(),
+            exemplars: Rendered::default(),
             head: Vec::new(),
             bounds: Vec::new(),
             rendered_bounds: Vec::new(),
@@ -120,10 +126,24 @@ impl<'o, 'a> Lines<'o, 'a> {
         }
     }
 
+    /// Renders the exemplars of the next sample.
+    pub(super) fn exemplars(&mut self, exemplars: &[ExemplarSample<'_>]) {
+        self.exemplars.set(exemplars, exemplar);
+    }
+
     pub(super) fn number(&mut self, value: Number) {
         series(&self.plain, &self.labels, &mut self.out.buffer);
         number(value, &mut self.out.buffer);
+        self.exemplar(f64::NEG_INFINITY, f64::INFINITY);
+        self.exemplars.clear();
         self.end_line();
+    }
+
+    /// Writes the latest exemplar above one bound and not above the next, if there is one.
+    fn exemplar(&mut self, above: f64, bound: f64) {
+        if let Some(text) = self.exemplars.latest_between(above, bound) {
+            self.out.buffer.extend_from_slice(text);
+        }
     }
 
     /// Writes the buckets of a histogram, its sum and its count; the latter two only where `totals` says so.
@@ -131,6 +151,13 @@ impl<'o, 'a> Lines<'o, 'a> {
         self.render_bounds(sample.bounds);
         self.head.clear();
         head(&self.bucket, &self.labels, &mut self.head);
+        if !self.exemplars.is_empty() {
+            self.buckets_with_exemplars(sample);
+            if totals {
+                self.totals(sample.sum, sample.count);
+            }
+            return;
+        }
         let (mut last, mut digits) = (0, Piece::new(&[b"0\n"]));
         for (&cumulative, bound) in sample.cumulative.iter().zip(&self.rendered_bounds) {
             if cumulative != last {
@@ -149,6 +176,26 @@ impl<'o, 'a> Lines<'o, 'a> {
         if totals {
             self.totals(sample.sum, sample.count);
         }
+    }
+
+    /// The buckets of a histogram of which some have an exemplar.
+    fn buckets_with_exemplars(&mut self, sample: &HistogramSample<'_>) {
+        let mut above = f64::NEG_INFINITY;
+        for (index, (&bound, &cumulative)) in sample.bounds.iter().zip(sample.cumulative).enumerate() {
+            let out = &mut self.out.buffer;
+            out.extend_from_slice(&self.head);
+            self.rendered_bounds[index].append_to(out);
+            integer(cumulative, out);
+            self.exemplar(above, bound);
+            self.end_line();
+            above = bound;
+        }
+        self.out.buffer.extend_from_slice(&self.head);
+        self.out.buffer.extend_from_slice(b"le=\"+Inf\"} ");
+        integer(sample.count, &mut self.out.buffer);
+        self.exemplar(above, f64::INFINITY);
+        self.exemplars.clear();
+        self.end_line();
     }
 
     /// Writes the quantiles of a summary, its sum and its count; the latter two only where `totals` says so.
@@ -203,6 +250,29 @@ impl<'o, 'a> Lines<'o, 'a> {
             Piece::new(&[b"le=\"", &text, b"\"} "])
         }));
     }
+}
+
+/// Writes ` # {trace_id="…",span_id="…"} value time`.
+fn exemplar(exemplar: &ExemplarSample<'_>, text: &mut Vec<u8>) {
+    text.extend_from_slice(b" # {");
+    for (index, (name, value)) in exemplar.labels().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        if is_label_name(name) {
+            text.extend_from_slice(name.as_bytes());
+        } else {
+            quoted(name, "", text);
+        }
+        text.extend_from_slice(b"=\"");
+        label_value(value, text);
+        text.push(b'"');
+    }
+    text.extend_from_slice(b"} ");
+    number(exemplar.value, text);
+    text.push(b' ');
+    // To the millisecond, as Prometheus has times.
+    float(exemplar.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64 / 1e3, text);
 }
 
 /// What the lines of a series begin with.

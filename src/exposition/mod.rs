@@ -8,6 +8,7 @@
 //! exposition formats.
 
 mod escape;
+mod exemplar;
 mod exponential;
 mod label;
 mod lines;
@@ -22,6 +23,7 @@ mod unit;
 use std::time::SystemTime;
 
 pub(crate) use escape::{Escaping, is_family_name};
+pub(crate) use exemplar::ExemplarSample;
 pub(crate) use exponential::{Classic, Grid};
 pub(crate) use label::{Label, LabelNames, Labels, label_name};
 pub use name::TranslationStrategy;
@@ -70,6 +72,16 @@ pub(crate) enum Number {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
+}
+
+impl Number {
+    fn as_f64(self) -> f64 {
+        match self {
+            Self::Unsigned(value) => value as f64,
+            Self::Signed(value) => value as f64,
+            Self::Float(value) => value,
+        }
+    }
 }
 
 /// One histogram with explicit buckets.
@@ -130,6 +142,9 @@ pub(crate) enum FamilyEnd {
 /// The labels of a sample are sorted by name. `start` is when a counter or histogram began to count.
 pub(crate) trait Encoder {
     fn family(&mut self, family: &Family<'_>);
+    /// The exemplars of the sample that is given next, where it has any: of a counter one, of a histogram any that lie in
+    /// its buckets. Formats without exemplars show none.
+    fn exemplars(&mut self, _exemplars: &[ExemplarSample<'_>]) {}
     fn number(&mut self, labels: Labels<'_>, value: Number, start: Option<SystemTime>);
     fn histogram(&mut self, labels: Labels<'_>, sample: &HistogramSample<'_>, start: Option<SystemTime>);
     fn exponential(&mut self, labels: Labels<'_>, sample: &ExponentialSample<'_>, start: Option<SystemTime>);

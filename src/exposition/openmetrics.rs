@@ -10,7 +10,8 @@ use super::escape::help;
 use super::lines::{BoundStyle, Lines};
 use super::{Classic, Grid};
 use super::{
-    Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
+    Encoder, ExemplarSample, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out,
+    SummarySample,
 };
 
 /// Writes OpenMetrics text.
@@ -88,6 +89,13 @@ impl Encoder for OpenMetricsEncoder<'_, '_> {
             self.lines.comment("# HELP ", name);
             help(family.help, true, &mut self.lines.out.buffer);
             self.lines.end_line();
+        }
+    }
+
+    fn exemplars(&mut self, exemplars: &[ExemplarSample<'_>]) {
+        // The format has them for the totals of counters and for buckets.
+        if matches!(self.kind, FamilyKind::Counter | FamilyKind::Histogram) {
+            self.lines.exemplars(exemplars);
         }
     }
 

@@ -5,9 +5,11 @@
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::exemplar::Rendered;
 use super::exponential::{Classic, Grid, Native, Span};
 use super::{
-    Encoder, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out, SummarySample,
+    Encoder, ExemplarSample, ExponentialSample, Family, FamilyEnd, FamilyKind, HistogramSample, Labels, Number, Out,
+    SummarySample,
 };
 
 /// So much of a family is kept until its length is known; of a longer one only the length, and it is encoded twice.
@@ -25,6 +27,8 @@ pub(crate) struct ProtobufEncoder<'o, 'a> {
     /// The labels of the current sample as fields of its metric, and where each of them ends.
     labels: Vec<u8>,
     label_ends: Vec<usize>,
+    /// The exemplars of the current sample.
+    exemplars: Rendered,
     /// Whether exponential histograms of the current family are native ones.
     is_native: bool,
     native: Native,
@@ -54,6 +58,7 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
             pass: Pass::Keeping,
             labels: Vec::new(),
             label_ends: Vec::new(),
+            exemplars: Rendered::default(),
             is_native: false,
             native: Native::default(),
             classic: Classic::default(),
@@ -108,6 +113,12 @@ impl<'o, 'a> ProtobufEncoder<'o, 'a> {
         }
     }
 
+    /// Keeps the list for the next sample, without what was in it.
+    fn put_back(&mut self, mut exemplars: Rendered) {
+        exemplars.clear();
+        self.exemplars = exemplars;
+    }
+
     /// Writes the current family up to its metrics, which are so long.
     fn begin_family(&mut self, metrics: usize) {
         self.out.buffer.varint((self.header.len() + metrics) as u64);
@@ -142,35 +153,48 @@ impl Encoder for ProtobufEncoder<'_, '_> {
         }
     }
 
+    fn exemplars(&mut self, exemplars: &[ExemplarSample<'_>]) {
+        self.exemplars.set(exemplars, |exemplar, bytes| Exemplar(exemplar).write(bytes));
+    }
+
     fn number(&mut self, labels: Labels<'_>, value: Number, start: Option<SystemTime>) {
         self.labels(labels);
         let value = float(value);
+        let exemplars = mem::take(&mut self.exemplars);
         match self.kind {
-            FamilyKind::Counter => self.metric(3, &Counter { value, created: created(start) }),
+            FamilyKind::Counter => {
+                let exemplar = exemplars.latest_between(f64::NEG_INFINITY, f64::INFINITY);
+                self.metric(3, &Counter { value, exemplar, created: created(start) });
+            }
             FamilyKind::Gauge | FamilyKind::Info => self.metric(2, &Value(value)),
             _ => self.metric(5, &Value(value)),
         }
+        self.put_back(exemplars);
     }
 
     fn histogram(&mut self, labels: Labels<'_>, sample: &HistogramSample<'_>, start: Option<SystemTime>) {
         self.labels(labels);
-        self.metric(7, &Histogram { sample, created: created(start) });
+        let exemplars = mem::take(&mut self.exemplars);
+        self.metric(7, &Histogram { sample, exemplars: &exemplars, created: created(start) });
+        self.put_back(exemplars);
     }
 
     fn exponential(&mut self, labels: Labels<'_>, sample: &ExponentialSample<'_>, start: Option<SystemTime>) {
-        self.labels(labels);
         if !self.is_native {
             let mut classic = mem::take(&mut self.classic);
-            self.metric(7, &Histogram { sample: &classic.convert(sample, &self.grid), created: created(start) });
+            self.histogram(labels, &classic.convert(sample, &self.grid), start);
             self.classic = classic;
             return;
         }
-        let mut native = mem::take(&mut self.native);
+        self.labels(labels);
+        let (mut native, exemplars) = (mem::take(&mut self.native), mem::take(&mut self.exemplars));
         // A family with a sample that is too coarse is not native.
         if native.convert(sample) {
-            self.metric(7, &NativeHistogram { sample, native: &native, created: created(start) });
+            let native = &native;
+            self.metric(7, &NativeHistogram { sample, native, exemplars: &exemplars, created: created(start) });
         }
         self.native = native;
+        self.put_back(exemplars);
     }
 
     fn summary(&mut self, labels: Labels<'_>, sample: &SummarySample<'_>) {
@@ -238,14 +262,39 @@ impl Message for Value {
     }
 }
 
-struct Counter {
+struct Exemplar<'a>(&'a ExemplarSample<'a>);
+
+impl Message for Exemplar<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        for (name, value) in self.0.labels() {
+            sink.message(1, &Label { name, value });
+        }
+        sink.double(2, float(self.0.value));
+        sink.message(3, &timestamp(self.0.time));
+    }
+}
+
+/// A message that was written before.
+struct Written<'a>(&'a [u8]);
+
+impl Message for Written<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.bytes(self.0);
+    }
+}
+
+struct Counter<'a> {
     value: f64,
+    exemplar: Option<&'a [u8]>,
     created: Option<Timestamp>,
 }
 
-impl Message for Counter {
+impl Message for Counter<'_> {
     fn write(&self, sink: &mut impl Sink) {
         sink.double(1, self.value);
+        if let Some(exemplar) = self.exemplar {
+            sink.message(2, &Written(exemplar));
+        }
         if let Some(created) = &self.created {
             sink.message(3, created);
         }
@@ -254,6 +303,7 @@ impl Message for Counter {
 
 struct Histogram<'a> {
     sample: &'a HistogramSample<'a>,
+    exemplars: &'a Rendered,
     created: Option<Timestamp>,
 }
 
@@ -261,9 +311,16 @@ impl Message for Histogram<'_> {
     fn write(&self, sink: &mut impl Sink) {
         sink.unsigned(1, self.sample.count);
         sink.double(2, float(self.sample.sum));
-        // The infinite bucket is left out: it holds as many as the histogram.
+        let mut above = f64::NEG_INFINITY;
         for (&bound, &cumulative) in self.sample.bounds.iter().zip(self.sample.cumulative) {
-            sink.message(3, &Bucket { cumulative, bound });
+            let exemplar = self.exemplars.latest_between(above, bound);
+            sink.message(3, &Bucket { cumulative, bound, exemplar });
+            above = bound;
+        }
+        // The infinite bucket holds as many as the histogram, and is left out unless there is more to say of it.
+        if let Some(exemplar) = self.exemplars.latest_between(above, f64::INFINITY) {
+            let (cumulative, bound) = (self.sample.count, f64::INFINITY);
+            sink.message(3, &Bucket { cumulative, bound, exemplar: Some(exemplar) });
         }
         if let Some(created) = &self.created {
             sink.message(15, created);
@@ -271,21 +328,26 @@ impl Message for Histogram<'_> {
     }
 }
 
-struct Bucket {
+struct Bucket<'a> {
     cumulative: u64,
     bound: f64,
+    exemplar: Option<&'a [u8]>,
 }
 
-impl Message for Bucket {
+impl Message for Bucket<'_> {
     fn write(&self, sink: &mut impl Sink) {
         sink.unsigned(1, self.cumulative);
         sink.double(2, self.bound);
+        if let Some(exemplar) = self.exemplar {
+            sink.message(3, &Written(exemplar));
+        }
     }
 }
 
 struct NativeHistogram<'a> {
     sample: &'a ExponentialSample<'a>,
     native: &'a Native,
+    exemplars: &'a Rendered,
     created: Option<Timestamp>,
 }
 
@@ -306,6 +368,11 @@ impl Message for NativeHistogram<'_> {
         }
         if let Some(created) = &self.created {
             sink.message(15, created);
+        }
+        for exemplar in self.exemplars.iter() {
+            sink.bytes(&EXEMPLARS);
+            sink.varint(exemplar.len() as u64);
+            sink.bytes(exemplar);
         }
     }
 }
@@ -364,9 +431,13 @@ impl Message for Timestamp {
 }
 
 fn created(start: Option<SystemTime>) -> Option<Timestamp> {
+    start.map(timestamp)
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
     // A clock before 1970 was never set. 0 is what scrapers take for unknown.
-    let since = start?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Some(Timestamp { seconds: since.as_secs(), nanos: since.subsec_nanos() })
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp { seconds: since.as_secs(), nanos: since.subsec_nanos() }
 }
 
 fn float(value: Number) -> f64 {
@@ -381,6 +452,9 @@ fn float(value: Number) -> f64 {
 const VARINT: u8 = 0;
 const FIXED: u8 = 1;
 const BYTES: u8 = 2;
+
+/// What stands before an exemplar of a native histogram, the one field with a number above 15, which takes two bytes.
+const EXEMPLARS: [u8; 2] = [(16 << 3 | BYTES as u16) as u8 | 0x80, ((16 << 3 | BYTES as u16) >> 7) as u8];
 
 /// Takes the fields of a message.
 trait Sink: Sized {
@@ -476,7 +550,7 @@ fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
-/// What stands before a field: one byte, as no field here has a number above 15.
+/// What stands before a field: one byte, as no other field has a number above 15.
 #[inline]
 fn key(field: u8, wire_type: u8) -> u8 {
     field << 3 | wire_type

@@ -1,7 +1,6 @@
 //! The callbacks of one observable, and what they observe.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,34 +12,8 @@ use opentelemetry::metrics::{AsyncInstrument, Callback};
 
 use super::round::{Watched, shows_differences};
 use crate::error::InstrumentName;
-use crate::instrument::take_finished;
+use crate::instrument::{InCallback, take_finished};
 use crate::self_metrics::CallbackMetrics;
-
-thread_local! {
-    /// Whether this thread is inside a callback: the SDK may hold the pipeline's lock then.
-    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
-}
-
-pub(super) fn is_in_callback() -> bool {
-    IN_CALLBACK.get()
-}
-
-/// While it lives, this thread is inside a callback.
-struct InCallback {
-    outer: bool,
-}
-
-impl InCallback {
-    fn enter() -> Self {
-        Self { outer: IN_CALLBACK.replace(true) }
-    }
-}
-
-impl Drop for InCallback {
-    fn drop(&mut self) {
-        IN_CALLBACK.set(self.outer);
-    }
-}
 
 /// One observable instrument: what the SDK's callbacks share, however many streams there are.
 pub(super) struct Observable<M> {
@@ -242,6 +215,6 @@ mod tests {
             assert_eq!(*sum.0.lock().unwrap(), 21.0, "each value with the attributes it came with");
         }
         assert!(observable.watched.of_round(3).is_none());
-        assert!(!IN_CALLBACK.get());
+        assert!(!crate::instrument::is_in_callback());
     }
 }

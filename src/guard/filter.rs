@@ -27,19 +27,31 @@ impl<H> Filtered<H> {
 /// What the four handles that are recorded to have in common.
 pub(super) trait Handle<T> {
     fn record(&self, value: T, attributes: &[KeyValue]);
-    fn bound(&self, attributes: &[KeyValue]) -> Box<dyn BoundSyncInstrument<T> + Send + Sync>;
+    /// Records to these attributes, and shows each value to somebody else.
+    fn bound(
+        &self,
+        attributes: &[KeyValue],
+        show: impl Fn(T) + Send + Sync + 'static,
+    ) -> Box<dyn BoundSyncInstrument<T> + Send + Sync>;
 }
 
 macro_rules! handle {
     ($handle:ident, $record:ident) => {
-        impl<T: 'static> Handle<T> for $handle<T> {
+        impl<T: Copy + 'static> Handle<T> for $handle<T> {
             fn record(&self, value: T, attributes: &[KeyValue]) {
                 self.$record(value, attributes);
             }
 
-            fn bound(&self, attributes: &[KeyValue]) -> Box<dyn BoundSyncInstrument<T> + Send + Sync> {
+            fn bound(
+                &self,
+                attributes: &[KeyValue],
+                show: impl Fn(T) + Send + Sync + 'static,
+            ) -> Box<dyn BoundSyncInstrument<T> + Send + Sync> {
                 let bound = self.bind(attributes);
-                Box::new(Bound(move |value| bound.$record(value)))
+                Box::new(Bound(move |value| {
+                    bound.$record(value);
+                    show(value);
+                }))
             }
         }
     };
@@ -70,8 +82,8 @@ impl<T: Copy + Send + Sync + 'static, H: Handle<T> + Send + Sync> SyncInstrument
 
     fn bind(&self, attributes: &[KeyValue]) -> Box<dyn BoundSyncInstrument<T> + Send + Sync> {
         let streams = self.streams.iter().map(|(filter, stream)| match filter {
-            None => stream.bound(attributes),
-            Some(filter) => stream.bound(&kept(filter, attributes)),
+            None => stream.bound(attributes, |_| {}),
+            Some(filter) => stream.bound(&kept(filter, attributes), |_| {}),
         });
         let streams: Vec<_> = streams.collect();
         Box::new(Bound(move |value| streams.iter().for_each(|stream| stream.measure(value))))

@@ -20,6 +20,7 @@ use crate::view::ReaderDefaults;
 
 use super::Shared;
 use super::catalogue::{Catalogue, Known};
+use super::exemplars::Exemplars;
 use super::round::Trouble;
 
 /// Streams that are watched. Who has more builds instruments at run time.
@@ -168,6 +169,11 @@ impl Watch {
                 Said::Overflow(problem) => catalogue.report(problem),
             }
         }
+    }
+
+    /// The exemplars of what was collected.
+    pub(crate) fn exemplars(&self, data: &ResourceMetrics) -> Exemplars {
+        self.shared.exemplars.collected(data)
     }
 
     /// What this reader saw last.

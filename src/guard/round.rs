@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::error::InstrumentName;
+use crate::instrument::InCallback;
 use crate::runtime;
 use crate::self_metrics::CallbackMetrics;
 
@@ -415,6 +416,8 @@ impl Callbacks {
         }
 
         let _reset = Reset(SHOWN.replace(Shown { round: round.number, is_ours: true, differences }));
+        // The SDK logs under its lock. Who takes the log may build an instrument, and would wait for that lock for ever.
+        let _inside = InCallback::enter();
         collect()
     }
 

@@ -6,19 +6,15 @@
 //! draining comes before the callbacks.) A provider that takes no cells gets every add at once.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter};
 
+use super::series::{Cell, Drain, Series, Sum};
 use super::with_attributes;
-use crate::attribute::{AttributeSet, combinations};
-
-/// A bound instrument that adds up. Cells hold the bits of its number: in two's complement, additions wrap alike.
-pub(super) trait Sum: Send + Sync + 'static {
-    fn add_bits(&self, bits: u64);
-}
+use crate::attribute::{AttributeSet, combinations, key_values};
+use crate::exemplar::{NumberedSeries, Source};
 
 impl Sum for BoundCounter<u64> {
     fn add_bits(&self, bits: u64) {
@@ -32,27 +28,12 @@ impl Sum for BoundUpDownCounter<i64> {
     }
 }
 
-/// What can be drained when somebody collects.
-pub(crate) trait Drain: Send + Sync {
-    /// Moves what the cells hold to the SDK.
-    fn drain(&self);
-}
-
-/// The series of one counter.
-pub(super) struct Series<B: Sum> {
-    cells: Arc<[Cell]>,
-    bound: OnceLock<Box<[B]>>,
-}
-
-/// Alone on its cache line, so that threads that count different things do not wait for each other.
-#[derive(Default)]
-#[repr(align(64))]
-struct Cell(AtomicU64);
-
 /// The series of a counter as its handles hold them.
 pub(super) struct Shared<B: Sum> {
     /// The cells of the series, one pointer away; none where no provider drains them.
     cells: Arc<[Cell]>,
+    /// `None` where nobody wants exemplars.
+    exemplars: Option<Arc<NumberedSeries>>,
     series: Arc<Series<B>>,
 }
 
@@ -60,25 +41,29 @@ impl<B: Sum> Shared<B> {
     /// Builds an instrument while the provider can take its cells, then binds every combination of its attributes.
     pub(super) fn build<A: AttributeSet, I>(build: impl FnOnce() -> I, bind: impl Fn(&I, &[KeyValue]) -> B) -> Self {
         let cells: Arc<[Cell]> = (0..A::CARDINALITY).map(|_| Cell::default()).collect();
-        let series = Arc::new(Series { cells: Arc::clone(&cells), bound: OnceLock::new() });
-        let offer: Arc<dyn Drain> = Arc::clone(&series) as _;
-        // A thread that is ending has no such slot any more; there the offer is not made.
-        let outer = OFFER.try_with(|slot| slot.replace(Some(offer))).ok().flatten();
+        let series = Arc::new(Series::new(Arc::clone(&cells)));
+        let outer = replace_offer(Offer { cells: Some(Arc::clone(&series) as _), exemplars: None });
         let instrument = with_attributes(A::ATTRIBUTES, build);
-        let is_taken = OFFER.try_with(|slot| slot.replace(outer)).is_ok_and(|left| left.is_none());
+        let left = replace_offer(outer.unwrap_or_default());
+        let (is_taken, source) = left.map_or((false, None), |left| (left.cells.is_none(), left.exemplars));
         series.bound.get_or_init(|| {
             let bound = combinations::<A>().map(|attributes| bind(&instrument, &attributes));
             // The SDK exports a series without attributes from its first add on, so each gets one.
             bound.inspect(|bound| bound.add_bits(0)).collect()
         });
-        Self { cells: if is_taken { cells } else { Arc::default() }, series }
+        let attributes = |number| key_values(A::ATTRIBUTES, number);
+        let exemplars = source.map(|source| Arc::new(NumberedSeries::new(&source, A::CARDINALITY, attributes)));
+        Self { cells: if is_taken { cells } else { Arc::default() }, exemplars, series }
     }
 
     #[inline]
     pub(super) fn add_bits(&self, index: usize, bits: u64) {
         match self.cells.get(index) {
             Some(cell) => {
-                cell.0.fetch_add(bits, Ordering::Relaxed);
+                cell.add(bits);
+                if let Some(exemplars) = &self.exemplars {
+                    exemplars.offer(index, bits);
+                }
             }
             None => self.add_bound(index, bits),
         }
@@ -98,36 +83,37 @@ impl<B: Sum> Shared<B> {
 
 impl<B: Sum> Clone for Shared<B> {
     fn clone(&self) -> Self {
-        Self { cells: Arc::clone(&self.cells), series: Arc::clone(&self.series) }
+        let (cells, exemplars, series) = (&self.cells, &self.exemplars, &self.series);
+        Self { cells: Arc::clone(cells), exemplars: exemplars.clone(), series: Arc::clone(series) }
     }
 }
 
-impl<B: Sum> Drain for Series<B> {
-    fn drain(&self) {
-        for (cell, bound) in self.cells.iter().zip(self.bound.get().into_iter().flatten()) {
-            // Most cells are as they were, and a look leaves their cache lines with the threads that write them.
-            if cell.0.load(Ordering::Relaxed) != 0 {
-                // Two readers may drain at once: each takes what the other has not.
-                bound.add_bits(cell.0.swap(0, Ordering::Relaxed));
-            }
-        }
-    }
-}
-
-impl<B: Sum> Drop for Series<B> {
-    /// The last handle is gone; what it counted is not.
-    fn drop(&mut self) {
-        self.drain();
-    }
+/// What the thread that builds a counter offers the provider, and what it is given back.
+#[derive(Default)]
+pub(super) struct Offer {
+    cells: Option<Arc<dyn Drain>>,
+    /// Where exemplars of what is counted go, if anybody wants them.
+    exemplars: Option<Arc<Source>>,
 }
 
 thread_local! {
-    static OFFER: RefCell<Option<Arc<dyn Drain>>> = const { RefCell::new(None) };
+    static OFFER: RefCell<Offer> = const { RefCell::new(Offer { cells: None, exemplars: None }) };
 }
 
-/// The cells of the counter that this thread is building, if it is building one. Who takes them drains them.
+/// Makes another offer. On a thread that is ending there is no place for one any more, and none is made.
+pub(super) fn replace_offer(offer: Offer) -> Option<Offer> {
+    OFFER.try_with(|place| place.replace(offer)).ok()
+}
+
+/// The cells of the counter that this thread is building, if it is building one. Who takes them drains them, and says where
+/// exemplars go.
 #[cfg(feature = "prometheus")]
-pub(crate) fn take_cells() -> Option<std::sync::Weak<dyn Drain>> {
-    let cells = OFFER.try_with(RefCell::take).ok().flatten()?;
-    Some(Arc::downgrade(&cells))
+pub(crate) fn take_cells(exemplars: Option<Arc<Source>>) -> Option<std::sync::Weak<dyn Drain>> {
+    let take = |offer: &RefCell<Offer>| {
+        let mut offer = offer.borrow_mut();
+        let cells = offer.cells.take()?;
+        offer.exemplars = exemplars;
+        Some(Arc::downgrade(&cells))
+    };
+    OFFER.try_with(take).ok().flatten()
 }

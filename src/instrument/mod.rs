@@ -48,10 +48,12 @@ mod gauge;
 mod histogram;
 mod in_flight;
 mod observable;
+mod operation;
+mod series;
 mod timer;
 
 #[cfg(feature = "prometheus")]
-pub(crate) use cells::{Drain, take_cells};
+pub(crate) use cells::take_cells;
 pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;
 pub use histogram::Histogram;
@@ -61,9 +63,14 @@ pub(crate) use observable::finish_callback;
 #[cfg(feature = "prometheus")]
 pub(crate) use observable::take_finished;
 pub use observable::{KeyedGauge, Observer, Registration};
+pub use operation::{Call, CallOutcome, Operation, OperationAttributes, OperationSpec};
+#[cfg(feature = "prometheus")]
+pub(crate) use series::Drain;
 pub use timer::{OutcomeTimer, Timer};
 
 use std::cell::Cell;
+// What `series` counts with. A model of it brings its own: see `tests/model`.
+use std::sync::atomic;
 
 use opentelemetry::metrics::{self, Meter};
 
@@ -125,6 +132,10 @@ pub trait MeterExt {
 
     /// The OpenTelemetry histogram of a spec with open attributes. See [`open_counter`](Self::open_counter).
     fn open_histogram<A: AttributeSet>(&self, spec: &HistogramSpec<A>) -> metrics::Histogram<f64>;
+
+    /// The calls, durations and calls in progress of an operation, whose series are those of the three instruments that
+    /// its spec declares.
+    fn operation<S: OperationAttributes>(&self, spec: &OperationSpec<S>) -> Operation<S>;
 
     /// An observable gauge whose values are set from outside, and whose series can leave again: see [`KeyedGauge`].
     fn keyed_gauge<A: AttributeSet>(&self, spec: &ObservableGaugeSpec<A>) -> KeyedGauge<A>;
@@ -205,13 +216,51 @@ impl MeterExt for Meter {
         histogram::open(self, &spec.descriptor())
     }
 
+    fn operation<S: OperationAttributes>(&self, spec: &OperationSpec<S>) -> Operation<S> {
+        Operation::build(self, spec)
+    }
+
     fn keyed_gauge<A: AttributeSet>(&self, spec: &ObservableGaugeSpec<A>) -> KeyedGauge<A> {
         KeyedGauge::build(self, spec)
     }
 }
 
 thread_local! {
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside the callback of an observable, or collects, on Barograph's provider: an instrument that is
+/// built then is refused, because the SDK may hold its lock.
+///
+/// For who builds instruments on behalf of others, as a bridge does: it asks, and builds later.
+#[must_use]
+pub fn is_in_callback() -> bool {
+    IN_CALLBACK.try_with(Cell::get).unwrap_or(false)
+}
+
+/// While it lives, this thread is inside a callback.
+#[cfg(feature = "prometheus")]
+pub(crate) struct InCallback {
+    outer: bool,
+}
+
+#[cfg(feature = "prometheus")]
+impl InCallback {
+    pub(crate) fn enter() -> Self {
+        Self { outer: IN_CALLBACK.replace(true) }
+    }
+}
+
+#[cfg(feature = "prometheus")]
+impl Drop for InCallback {
+    fn drop(&mut self) {
+        IN_CALLBACK.set(self.outer);
+    }
+}
+
+thread_local! {
     static DECLARED: Cell<Option<&'static [AttributeInfo]>> = const { Cell::new(None) };
+    static IS_BUILDING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `build` while the provider can learn which attributes, and so how many series, the instrument has.
@@ -219,10 +268,39 @@ thread_local! {
 /// The OpenTelemetry API has no place for it, the SDK calls views on the thread that builds the instrument, and by
 /// default it preallocates a map of 2,000 entries for each: an exact limit saves about 130 KB an instrument.
 pub(crate) fn with_attributes<T>(attributes: &'static [AttributeInfo], build: impl FnOnce() -> T) -> T {
-    let outer = DECLARED.replace(Some(attributes));
+    let outer = (DECLARED.replace(Some(attributes)), IS_BUILDING.replace(false));
     let built = build();
-    DECLARED.set(outer);
+    DECLARED.set(outer.0);
+    IS_BUILDING.set(outer.1);
     built
+}
+
+/// While it lives, this thread builds one instrument. Building logs, and who takes the log may build another: what the first
+/// has declared is not that one's.
+#[cfg(feature = "prometheus")]
+pub(crate) struct Building {
+    hidden: Option<(Option<&'static [AttributeInfo]>, Option<cells::Offer>)>,
+}
+
+#[cfg(feature = "prometheus")]
+impl Building {
+    pub(crate) fn enter() -> Self {
+        let is_another = IS_BUILDING.replace(true);
+        Self { hidden: is_another.then(|| (DECLARED.take(), cells::replace_offer(cells::Offer::default()))) }
+    }
+}
+
+#[cfg(feature = "prometheus")]
+impl Drop for Building {
+    fn drop(&mut self) {
+        match self.hidden.take() {
+            Some((declared, offer)) => {
+                DECLARED.set(declared);
+                cells::replace_offer(offer.unwrap_or_default());
+            }
+            None => IS_BUILDING.set(false),
+        }
+    }
 }
 
 /// The attributes of the typed instrument that this thread is building, if it is building one.

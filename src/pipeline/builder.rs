@@ -16,11 +16,12 @@ use prometheus::Registry;
 
 use super::Telemetry;
 use crate::config::{
-    self, Configuration, EndpointLimits, Fallback, HistogramAggregation, IncludeExclude, Listener, LivePage,
-    MeterMatcher, MetricReader, PeriodicMetricReader, Preferences, PrometheusMetricExporter, PullMetricReader,
-    TemporalityPreference,
+    self, Configuration, EndpointLimits, ExemplarFilter, Fallback, HistogramAggregation, IncludeExclude, Listener,
+    LivePage, MeterMatcher, MetricReader, PeriodicMetricReader, Preferences, PrometheusMetricExporter,
+    PullMetricReader, TemporalityPreference,
 };
 use crate::error::{ConfigError, StartError};
+use crate::exemplar::Filter;
 use crate::exporter::{
     ExportedRegistry, Periodic, PrometheusExporter, PrometheusOptions, PushExporter, Pusher, ResourceLabels,
     is_same_registry, merged_registry,
@@ -302,6 +303,41 @@ impl TelemetryBuilder {
         })
     }
 
+    /// Adds views, for example those that a component offers as [`ViewSpec`](crate::ViewSpec)s: see
+    /// [`with_view`](Self::with_view).
+    ///
+    /// ```
+    /// use barograph::{Telemetry, ViewSpec};
+    ///
+    /// const OLD_NAMES: &[ViewSpec] = &[ViewSpec::new("worker.jobs", "jobs_done")];
+    ///
+    /// let builder = Telemetry::builder("worker").with_views(OLD_NAMES.iter().copied());
+    /// ```
+    pub fn with_views<V: Into<View>>(self, views: impl IntoIterator<Item = V>) -> Self {
+        views.into_iter().fold(self, |builder, view| builder.with_view(view.into()))
+    }
+
+    /// Which measurements become exemplars: of counters and histograms, the last of each series and of each bucket.
+    /// Defaults to [`ExemplarFilter::TraceBased`], those that are made inside a sampled span. The variable is
+    /// `OTEL_METRICS_EXEMPLAR_FILTER`.
+    ///
+    /// They are shown to scrapers that ask for OpenMetrics or protobuf, with the trace's and the span's ids and with the
+    /// attributes that a view has left out, as far as 128 characters allow; and they are pushed by OTLP. Prometheus keeps
+    /// them with `--enable-feature=exemplar-storage`.
+    ///
+    /// ```
+    /// use barograph::Telemetry;
+    /// use barograph::config::ExemplarFilter;
+    ///
+    /// let builder = Telemetry::builder("checkout").with_exemplar_filter(ExemplarFilter::AlwaysOff);
+    /// ```
+    pub fn with_exemplar_filter(self, filter: ExemplarFilter) -> Self {
+        self.change(move |configuration| {
+            configuration.config.meter_provider.get_or_insert_default().exemplar_filter = filter;
+            configuration.set_by_code("meter_provider.exemplar_filter");
+        })
+    }
+
     /// How names are translated for a scrape. Defaults to
     /// [`UnderscoreEscapingWithSuffixes`](TranslationStrategy::UnderscoreEscapingWithSuffixes).
     pub fn with_translation_strategy(self, strategy: TranslationStrategy) -> Self {
@@ -453,8 +489,13 @@ impl TelemetryBuilder {
         let own: &dyn MeterProvider = if enabled.contains(self_metrics::SCOPE) { &sdk } else { &nobody };
         let self_metrics = Arc::new(SelfMetrics::new(own));
         let scrape_metrics = Arc::new(ScrapeMetrics::new(if pulls.is_empty() { &nobody } else { own }));
-        let provider =
-            GuardedMeterProvider::new(sdk.clone(), views, shown(&scraped), enabled, Arc::clone(&self_metrics));
+        let exemplars = match meter_provider.exemplar_filter {
+            ExemplarFilter::AlwaysOn => Some(Filter::AlwaysOn),
+            ExemplarFilter::AlwaysOff => None,
+            ExemplarFilter::TraceBased => Some(Filter::TraceBased),
+        };
+        let own_metrics = Arc::clone(&self_metrics);
+        let provider = GuardedMeterProvider::new(sdk.clone(), views, shown(&scraped), enabled, exemplars, own_metrics);
 
         let thread = |name| move |source| StartError::Thread { name, source };
         let service_name = service_name(&configuration);

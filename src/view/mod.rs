@@ -32,7 +32,7 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, MeterP
 
 use crate::error::ViewError;
 use crate::instrument::{declared_attributes, exact_cardinality};
-use crate::spec::Kind;
+use crate::spec::{Kind, ViewSpec};
 pub use limits::CardinalityLimits;
 pub(crate) use pattern::Pattern;
 
@@ -300,6 +300,19 @@ impl View {
             && self.scope_schema_url.as_deref().is_none_or(|wanted| scope.schema_url() == Some(wanted))
             && self.kind.is_none_or(|wanted| wanted == kind)
             && self.unit.as_deref().is_none_or(|wanted| wanted == unit)
+    }
+}
+
+impl From<ViewSpec> for View {
+    fn from(spec: ViewSpec) -> Self {
+        let mut view = Self::of(spec.instrument).with_name(spec.name);
+        if let Some(scope) = spec.scope {
+            view = view.in_scope(scope);
+        }
+        if let Some(keys) = spec.attributes {
+            view = view.with_attributes(keys.iter().copied());
+        }
+        view
     }
 }
 
@@ -655,6 +668,18 @@ mod tests {
 
     fn error(view: View) -> String {
         Views::new(vec![view]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_view_of_constant_data_is_the_view_that_it_says() {
+        const SPEC: ViewSpec = ViewSpec::new("worker.jobs", "jobs");
+        let same = |spec: ViewSpec, view: View| assert_eq!(format!("{:?}", View::from(spec)), format!("{view:?}"));
+        same(SPEC, View::of("worker.jobs").with_name("jobs"));
+        same(
+            SPEC.in_scope("worker").with_attributes(&["status"]),
+            View::of("worker.jobs").with_name("jobs").in_scope("worker").with_attributes(["status"]),
+        );
+        same(SPEC.with_attributes(&[]), View::of("worker.jobs").with_name("jobs").with_attributes([""; 0]));
     }
 
     #[test]

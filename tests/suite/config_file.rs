@@ -193,10 +193,6 @@ fn what_is_not_done_is_named_in_a_warning() {
             "3:40: resource.detection/development.detectors[0].cloud: is ignored: the detectors here are container, host, process, service",
         ),
         (
-            provider("  exemplar_filter: trace_based"),
-            "4:20: meter_provider.exemplar_filter: no exemplars are collected yet, whatever stands here",
-        ),
-        (
             "file_format: '1.1'\nmeter_provider: {readers: [{pull: {exporter: {prometheus/development: }, producers: [{opencensus: }]}}]}".to_owned(),
             "2:87: meter_provider.readers[0].pull.producers[0].opencensus: is ignored: OpenCensus is not supported, and deprecated in the schema",
         ),
@@ -214,7 +210,7 @@ fn what_is_not_done_is_named_in_a_warning() {
     for quiet in [
         "file_format: '1.0'\ndisabled:\n".to_owned(),
         "file_format: '1.1'\nlogger_provider:\ndistribution:\n".to_owned(),
-        provider("  exemplar_filter: always_off"),
+        provider("  exemplar_filter: trace_based"),
         exporter("otlp_http: {endpoint: 'http://localhost:4318/otlp'}"),
         exporter("otlp_grpc: {endpoint: 'http://localhost:4317'}"),
     ] {

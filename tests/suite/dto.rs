@@ -74,8 +74,20 @@ pub(crate) struct Gauge {
 pub(crate) struct Counter {
     #[prost(double, optional, tag = "1")]
     pub(crate) value: Option<f64>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) exemplar: Option<Exemplar>,
     #[prost(message, optional, tag = "3")]
     pub(crate) created_timestamp: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) label: Vec<LabelPair>,
+    #[prost(double, optional, tag = "2")]
+    pub(crate) value: Option<f64>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) timestamp: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -130,6 +142,8 @@ pub(crate) struct Histogram {
     pub(crate) positive_delta: Vec<i64>,
     #[prost(message, optional, tag = "15")]
     pub(crate) created_timestamp: Option<Timestamp>,
+    #[prost(message, repeated, tag = "16")]
+    pub(crate) exemplars: Vec<Exemplar>,
 }
 
 impl Histogram {
@@ -163,6 +177,8 @@ pub(crate) struct Bucket {
     pub(crate) cumulative_count: Option<u64>,
     #[prost(double, optional, tag = "2")]
     pub(crate) upper_bound: Option<f64>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) exemplar: Option<Exemplar>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -8,9 +8,10 @@ mod message;
 mod protobuf;
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value;
@@ -28,6 +29,52 @@ use prost::Message as _;
 use serde_json::json;
 
 use message::{Encoding, Limits, Requests};
+
+/// What the encoder asks of the guard: exemplars of every point, which the SDK has none of.
+#[derive(Debug)]
+struct Exemplars(Option<MetricExemplars>);
+#[derive(Debug)]
+struct MetricExemplars(Vec<PointExemplar>);
+
+static NONE: Exemplars = Exemplars(None);
+
+impl Exemplars {
+    fn of(&self, _scope: usize, _metric: usize) -> Option<&MetricExemplars> {
+        self.0.as_ref()
+    }
+}
+
+impl MetricExemplars {
+    fn of_point<'p>(&self, _attributes: impl Iterator<Item = &'p KeyValue>) -> &[PointExemplar] {
+        &self.0
+    }
+}
+
+#[derive(Debug)]
+struct PointExemplar {
+    exemplar: Exemplar,
+    filtered: Vec<KeyValue>,
+}
+
+#[derive(Debug)]
+struct Exemplar {
+    value: Measured,
+    time: SystemTime,
+    span: Option<SpanIds>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SpanIds {
+    trace: TraceId,
+    span: SpanId,
+}
+
+#[derive(Debug)]
+enum Measured {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+}
 
 const BOTH: [Encoding; 2] = [Encoding::Protobuf, Encoding::Json];
 
@@ -68,6 +115,52 @@ fn a_histogram_of_nothing_has_neither_a_least_nor_a_most() {
 }
 
 #[test]
+fn exemplars_say_value_time_ids_and_what_the_point_leaves_out() {
+    let source = Source::new(Temporality::Cumulative, Resource::builder_empty().build());
+    let meter = source.provider.meter("m");
+    meter.u64_counter("sum").build().add(1, &[]);
+    meter.f64_histogram("histogram").build().record(1.0, &[]);
+    meter.f64_histogram("exponential").build().record(1.0, &[]);
+    meter.f64_gauge("gauge").build().record(1.0, &[]);
+    let data = source.collect();
+    let at = |value, span| {
+        let exemplar = Exemplar { value, time: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234), span };
+        PointExemplar { exemplar, filtered: vec![KeyValue::new("left", "out")] }
+    };
+    let ids = || Some(SpanIds { trace: TraceId::from(0xabc), span: SpanId::from(0x1de) });
+    let given = vec![
+        at(Measured::Unsigned(3), ids()),
+        at(Measured::Signed(-3), ids()),
+        at(Measured::Float(0.0), ids()),
+        at(Measured::Float(1.5), None),
+    ];
+    let exemplars = Exemplars(Some(MetricExemplars(given)));
+    for encoding in BOTH {
+        let [request] = requests_with(&data, &exemplars, encoding, Limits::default()).try_into().unwrap();
+        let metrics = &request.message.resource_metrics[0].scope_metrics[0].metrics;
+        let found = metrics.iter().map(|metric| match metric.data.as_ref().unwrap() {
+            Data::Sum(sum) => &sum.data_points[0].exemplars,
+            Data::Histogram(histogram) => &histogram.data_points[0].exemplars,
+            Data::ExponentialHistogram(histogram) => &histogram.data_points[0].exemplars,
+            Data::Gauge(gauge) => &gauge.data_points[0].exemplars,
+            other => panic!("{other:?}"),
+        });
+        let found: Vec<_> = found.collect();
+        assert_eq!(found.iter().map(|all| all.len()).sum::<usize>(), 3 * 4, "a gauge has none: {found:?}");
+        for all in found.into_iter().filter(|all| !all.is_empty()) {
+            use opentelemetry_proto::tonic::metrics::v1::exemplar::Value::{AsDouble, AsInt};
+            let values: Vec<_> = all.iter().map(|exemplar| exemplar.value.unwrap()).collect();
+            assert_eq!(values, [AsInt(3), AsInt(-3), AsDouble(0.0), AsDouble(1.5)]);
+            assert!(all.iter().all(|exemplar| exemplar.time_unix_nano == 1_234));
+            assert!(all.iter().all(|exemplar| exemplar.filtered_attributes[0].key == "left"));
+            assert_eq!(all[0].trace_id, 0xabc_u128.to_be_bytes());
+            assert_eq!(all[0].span_id, 0x1de_u64.to_be_bytes());
+            assert!(all[3].trace_id.is_empty() && all[3].span_id.is_empty());
+        }
+    }
+}
+
+#[test]
 fn data_without_points_is_no_request() {
     let source = Source::new(Temporality::Delta, resource());
     let counter = source.provider.meter("m").u64_counter("c").build();
@@ -77,7 +170,7 @@ fn data_without_points_is_no_request() {
         }
         let data = source.collect();
         for encoding in BOTH {
-            let mut requests = Requests::new(&data, encoding, Limits::default());
+            let mut requests = Requests::new(&data, &NONE, encoding, Limits::default());
             let mut body = b"left over".to_vec();
             assert_eq!(requests.next(&mut body), recorded.then_some(1));
             assert_eq!(body.is_empty(), !recorded);
@@ -201,7 +294,7 @@ fn json_texts_come_back_whatever_is_in_them() {
         source.provider.meter("m").u64_counter("c").build().add(1, &[]);
         let data = source.collect();
         let mut body = Vec::new();
-        Requests::new(&data, Encoding::Json, Limits::default()).next(&mut body);
+        Requests::new(&data, &NONE, Encoding::Json, Limits::default()).next(&mut body);
         let body = String::from_utf8(body).unwrap();
         assert!(body.contains(&format!("\"value\":{{\"stringValue\":{escaped}")), "{body}");
         let message: ExportMetricsServiceRequest = serde_json::from_str(&body).unwrap();
@@ -236,7 +329,8 @@ fn a_request_ends_only_where_the_next_point_would_be_too_much() {
     for encoding in BOTH {
         let first = |max_points, max_bytes| {
             let mut body = Vec::new();
-            let points = Requests::new(&data, encoding, Limits { max_points, max_bytes }).next(&mut body).unwrap();
+            let points =
+                Requests::new(&data, &NONE, encoding, Limits { max_points, max_bytes }).next(&mut body).unwrap();
             (points, body.len())
         };
         let (total, _) = first(None, None);
@@ -536,7 +630,11 @@ struct Request {
 
 /// All requests, as others read them.
 fn requests(data: &ResourceMetrics, encoding: Encoding, limits: Limits) -> Vec<Request> {
-    let mut requests = Requests::new(data, encoding, limits);
+    requests_with(data, &NONE, encoding, limits)
+}
+
+fn requests_with(data: &ResourceMetrics, exemplars: &Exemplars, encoding: Encoding, limits: Limits) -> Vec<Request> {
+    let mut requests = Requests::new(data, exemplars, encoding, limits);
     let mut body = Vec::new();
     std::iter::from_fn(|| {
         let points = requests.next(&mut body)?;
@@ -556,7 +654,7 @@ fn requests(data: &ResourceMetrics, encoding: Encoding, limits: Limits) -> Vec<R
 
 fn json(data: &ResourceMetrics) -> serde_json::Value {
     let mut body = Vec::new();
-    Requests::new(data, Encoding::Json, Limits::default()).next(&mut body);
+    Requests::new(data, &NONE, Encoding::Json, Limits::default()).next(&mut body);
     serde_json::from_slice(&body).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! Strict readers of our own for what the exporter writes: the Prometheus text formats, OpenMetrics 1.0 and protobuf.
 //!
-//! They read what the exporter can write and refuse everything else. Timestamps, exemplars, summaries, comments and state
-//! sets are legal and never written, so they are errors here.
+//! They read what the exporter can write and refuse everything else. Timestamps, summaries, comments and state sets are
+//! legal and never written, so they are errors here; exemplars are, of counters and buckets in OpenMetrics.
 
 use std::collections::HashSet;
 
@@ -36,6 +36,23 @@ pub(crate) struct Point {
     pub(crate) labels: LabelSet,
     pub(crate) value: Value,
     pub(crate) created: Option<f64>,
+    /// With the bound of the bucket for a histogram that is not native, the infinite one included; infinite for others.
+    pub(crate) exemplars: Vec<(f64, Exemplar)>,
+}
+
+/// A measurement that stands for others.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Exemplar {
+    pub(crate) labels: LabelSet,
+    pub(crate) value: f64,
+    /// Seconds since 1970.
+    pub(crate) time: f64,
+}
+
+impl Exemplar {
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
 }
 
 impl Point {
@@ -97,6 +114,7 @@ struct Sample {
     name: String,
     labels: LabelSet,
     number: Number,
+    exemplar: Option<Exemplar>,
 }
 
 impl Reader {
@@ -149,38 +167,68 @@ impl Reader {
         let mut name = if line.starts_with('{') { None } else { Some(cursor.name(true)?) };
         let mut labels: LabelSet = Vec::new();
         if cursor.skip('{') {
-            loop {
-                let is_quoted = cursor.0.starts_with('"');
-                let key = if is_quoted { self.quoted_name(&mut cursor)? } else { cursor.name(false)? };
-                if cursor.skip('=') {
-                    if name.is_none() {
-                        return Err("a label before the name".to_owned());
-                    }
-                    if key == "__name__" || labels.iter().any(|(other, _)| *other == key) {
-                        return Err(format!("the label `{key}` stands twice"));
-                    }
-                    let value = cursor.quoted()?;
-                    if value.is_empty() {
-                        return Err(format!("the label `{key}` is empty, which is the same as absent"));
-                    }
-                    labels.push((key, value));
-                } else if !is_quoted || name.replace(key).is_some() {
-                    return Err("a label without a value, or a second name".to_owned());
-                }
-                if cursor.skip('}') {
-                    break;
-                }
-                cursor.expect(',')?;
-            }
+            self.labels(&mut cursor, &mut name, &mut labels)?;
         }
         cursor.expect(' ')?;
-        let number = number(cursor.0)?;
+        let (value, exemplar) = match cursor.0.split_once(" # ") {
+            Some((value, exemplar)) => (value, Some(self.exemplar(exemplar)?)),
+            None => (cursor.0, None),
+        };
+        let number = number(value)?;
         let name = name.ok_or("no name")?;
+        if exemplar.is_some() && !name.ends_with("_total") && !name.ends_with("_bucket") {
+            return Err("an exemplar of neither a counter nor a bucket".to_owned());
+        }
         match &mut self.open {
-            Some(open) => open.samples.push(Sample { name, labels, number }),
+            Some(open) => open.samples.push(Sample { name, labels, number, exemplar }),
             None => return Err("a sample without a family".to_owned()),
         }
         Ok(())
+    }
+
+    /// Reads what stands after the opening brace, up to and with the closing one.
+    fn labels(&self, cursor: &mut Cursor<'_>, name: &mut Option<String>, labels: &mut LabelSet) -> Result<(), String> {
+        loop {
+            let is_quoted = cursor.0.starts_with('"');
+            let key = if is_quoted { self.quoted_name(cursor)? } else { cursor.name(false)? };
+            if cursor.skip('=') {
+                if name.is_none() {
+                    return Err("a label before the name".to_owned());
+                }
+                if key == "__name__" || labels.iter().any(|(other, _)| *other == key) {
+                    return Err(format!("the label `{key}` stands twice"));
+                }
+                let value = cursor.quoted()?;
+                if value.is_empty() {
+                    return Err(format!("the label `{key}` is empty, which is the same as absent"));
+                }
+                labels.push((key, value));
+            } else if !is_quoted || name.replace(key).is_some() {
+                return Err("a label without a value, or a second name".to_owned());
+            }
+            if cursor.skip('}') {
+                return Ok(());
+            }
+            cursor.expect(',')?;
+        }
+    }
+
+    /// Reads what stands after ` # `: labels, a value and a time.
+    fn exemplar(&self, text: &str) -> Result<Exemplar, String> {
+        if self.format != Format::OpenMetrics {
+            return Err("only OpenMetrics has exemplars".to_owned());
+        }
+        let mut cursor = Cursor(text);
+        cursor.expect('{')?;
+        let mut labels = LabelSet::new();
+        if !cursor.skip('}') {
+            self.labels(&mut cursor, &mut Some(String::new()), &mut labels)?;
+        }
+        cursor.expect(' ')?;
+        let (value, time) = cursor.0.split_once(' ').ok_or("an exemplar without its time")?;
+        let (value, time) = (number(value)?.value, number(time)?.value);
+        let exemplar = Exemplar { labels, value, time };
+        checked(exemplar)
     }
 
     fn quoted_name(&self, cursor: &mut Cursor<'_>) -> Result<String, String> {
@@ -236,10 +284,22 @@ impl Reader {
     }
 }
 
+/// What the format allows of an exemplar.
+fn checked(exemplar: Exemplar) -> Result<Exemplar, String> {
+    let characters: usize = exemplar.labels.iter().map(|(k, v)| k.chars().count() + v.chars().count()).sum();
+    if characters > 128 {
+        return Err(format!("an exemplar with labels of {characters} characters"));
+    }
+    if exemplar.time < 1e9 || !exemplar.value.is_finite() {
+        return Err(format!("an exemplar of {} at {}", exemplar.value, exemplar.time));
+    }
+    Ok(exemplar)
+}
+
 /// The points of a family whose samples are numbers, each with a `_created` sample after it or not.
 fn numbers(kind: &str, name: &str, samples: &[Sample]) -> Result<Vec<Point>, String> {
     let mut points: Vec<Point> = Vec::new();
-    for Sample { name: series, labels, number } in samples {
+    for Sample { name: series, labels, number, exemplar } in samples {
         if kind == "counter" && series.ends_with("_created") && *series == format!("{name}_created") {
             match points.last_mut() {
                 Some(last) if last.labels == *labels && last.created.is_none() => last.created = Some(number.value),
@@ -253,7 +313,8 @@ fn numbers(kind: &str, name: &str, samples: &[Sample]) -> Result<Vec<Point>, Str
         if kind == "info" && number.value != 1.0 {
             return Err(format!("an info of {}", number.text));
         }
-        points.push(Point { labels: labels.clone(), value: Value::Number(number.clone()), created: None });
+        let exemplars = exemplar.iter().map(|exemplar| (f64::INFINITY, exemplar.clone())).collect();
+        points.push(Point { labels: labels.clone(), value: Value::Number(number.clone()), created: None, exemplars });
     }
     Ok(points)
 }
@@ -266,6 +327,7 @@ fn histograms(name: &str, samples: &[Sample], open_metrics: bool) -> Result<Vec<
         let mut labels = first.labels.clone();
         labels.retain(|(key, _)| key != "le");
         let mut buckets: Vec<(f64, u64)> = Vec::new();
+        let mut exemplars = Vec::new();
         while let Some((sample, after)) = rest.split_first().filter(|(sample, _)| sample.name.ends_with("_bucket")) {
             let (le, others): (LabelSet, LabelSet) = sample.labels.iter().cloned().partition(|(key, _)| key == "le");
             if others != labels || buckets.last().is_some_and(|last| last.0 == f64::INFINITY) {
@@ -282,6 +344,13 @@ fn histograms(name: &str, samples: &[Sample], open_metrics: bool) -> Result<Vec<
             let count = integer(&sample.number)?;
             if buckets.last().is_some_and(|last| count < last.1) {
                 return Err(format!("the buckets are not cumulative at {bound}"));
+            }
+            if let Some(exemplar) = &sample.exemplar {
+                let above = buckets.last().map_or(f64::NEG_INFINITY, |last| last.0);
+                if exemplar.value > value || (exemplar.value <= above) {
+                    return Err(format!("an exemplar of {} in the bucket up to {bound}", exemplar.value));
+                }
+                exemplars.push((value, exemplar.clone()));
             }
             buckets.push((value, count));
             rest = after;
@@ -308,7 +377,7 @@ fn histograms(name: &str, samples: &[Sample], open_metrics: bool) -> Result<Vec<
             return Err("a sum with negative buckets or below 0".to_owned());
         }
         let created = take("_created").map(|number| number.value);
-        points.push(Point { labels, value: Value::Histogram { buckets, totals }, created });
+        points.push(Point { labels, value: Value::Histogram { buckets, totals }, created, exemplars });
     }
     Ok(points)
 }
@@ -464,12 +533,14 @@ fn point(kind: &str, metric: &dto::Metric) -> Result<Point, String> {
     let plain = |value| Value::Number(Number { value, text: String::new() });
     let seconds = |at: &dto::Timestamp| at.seconds as f64 + f64::from(at.nanos) / 1e9;
     let mut created = None;
+    let mut exemplars = Vec::new();
     let value = match (kind, &metric.counter, &metric.gauge, &metric.untyped, &metric.histogram) {
         ("counter", Some(counter), None, None, None) => {
             created = counter.created_timestamp.as_ref().map(seconds);
             if counter.value().is_nan() || counter.value() < 0.0 {
                 return Err(format!("a counter of {}", counter.value()));
             }
+            exemplars.extend(counter.exemplar.iter().map(|exemplar| (f64::INFINITY, exemplar)));
             plain(counter.value())
         }
         ("gauge", None, Some(gauge), None, None) => plain(gauge.value()),
@@ -479,11 +550,21 @@ fn point(kind: &str, metric: &dto::Metric) -> Result<Point, String> {
                 return Err("a histogram with a label `le`".to_owned());
             }
             created = histogram.created_timestamp.as_ref().map(seconds);
+            let of_buckets =
+                histogram.bucket.iter().map(|bucket| Some((bucket.upper_bound(), bucket.exemplar.as_ref()?)));
+            exemplars.extend(of_buckets.flatten());
+            exemplars.extend(histogram.exemplars.iter().map(|exemplar| (f64::INFINITY, exemplar)));
             self::histogram(histogram)?
         }
         _ => return Err("its value is not of its type".to_owned()),
     };
-    Ok(Point { labels, value, created })
+    let exemplars = exemplars.into_iter().map(|(bound, exemplar)| {
+        let labels = exemplar.label.iter().map(|label| (label.name().to_owned(), label.value().to_owned())).collect();
+        let time = seconds(exemplar.timestamp.as_ref().ok_or("an exemplar without its time")?);
+        Ok((bound, checked(Exemplar { labels, value: exemplar.value(), time })?))
+    });
+    let exemplars = exemplars.collect::<Result<_, String>>()?;
+    Ok(Point { labels, value, created, exemplars })
 }
 
 fn histogram(histogram: &dto::Histogram) -> Result<Value, String> {
@@ -501,7 +582,10 @@ fn histogram(histogram: &dto::Histogram) -> Result<Value, String> {
     }
     let mut buckets: Vec<(f64, u64)> =
         histogram.bucket.iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count())).collect();
-    buckets.push((f64::INFINITY, count));
+    // It is said where it has an exemplar.
+    if buckets.last().is_none_or(|last| last.0 != f64::INFINITY) {
+        buckets.push((f64::INFINITY, count));
+    }
     if !buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1) {
         return Err(format!("the buckets do not ascend: {buckets:?}"));
     }

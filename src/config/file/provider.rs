@@ -83,9 +83,6 @@ impl Decoder<'_> {
         }
         if let Some(filter) = self.get(&fields, "exemplar_filter") {
             provider.exemplar_filter = self.chosen(&filter, FILTERS)?;
-            if provider.exemplar_filter != ExemplarFilter::AlwaysOff {
-                self.warn(&filter, "no exemplars are collected yet, whatever stands here".to_owned());
-            }
         }
         if let Some(configurator) = self.get(&fields, "meter_configurator/development") {
             provider.meter_configurator = self.meter_configurator(&configurator)?;

@@ -112,6 +112,15 @@ impl Writer for Json<'_> {
         self.float(value);
     }
 
+    fn id(&mut self, _: u8, name: &str, value: &[u8]) {
+        self.name(name);
+        self.out.push(b'"');
+        for byte in value {
+            self.out.extend([byte >> 4, byte & 0xf].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]));
+        }
+        self.out.push(b'"');
+    }
+
     fn uint64s(&mut self, _: u8, name: &str, values: impl Iterator<Item = u64>) {
         self.values(name, values, Self::quoted_integer);
     }

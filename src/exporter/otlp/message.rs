@@ -15,6 +15,8 @@ use opentelemetry_sdk::metrics::data::{
 
 use super::json;
 use super::protobuf;
+// By way of the module above, so that a test can compile this file with exemplars of its own.
+use super::{Exemplars, Measured, MetricExemplars, PointExemplar};
 
 /// How requests are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +40,15 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Requests<'a> {
     data: &'a ResourceMetrics,
+    exemplars: &'a Exemplars,
     encoding: Encoding,
     limits: Limits,
     next: Position,
 }
 
 impl<'a> Requests<'a> {
-    pub(crate) fn new(data: &'a ResourceMetrics, encoding: Encoding, limits: Limits) -> Self {
-        Self { data, encoding, limits, next: Position::default() }
+    pub(crate) fn new(data: &'a ResourceMetrics, exemplars: &'a Exemplars, encoding: Encoding, limits: Limits) -> Self {
+        Self { data, exemplars, encoding, limits, next: Position::default() }
     }
 
     /// Writes the next request into `body`, which is cleared first, and returns how many points it holds; `None` when all
@@ -53,9 +56,10 @@ impl<'a> Requests<'a> {
     pub(crate) fn next(&mut self, body: &mut Vec<u8>) -> Option<usize> {
         body.clear();
         let mut cut = Cut { limits: self.limits, next: self.next, points: 0, is_full: false };
+        let (data, exemplars) = (self.data, self.exemplars);
         match self.encoding {
-            Encoding::Protobuf => protobuf::write(body, |writer| request(writer, self.data, &mut cut)),
-            Encoding::Json => json::write(body, |writer| request(writer, self.data, &mut cut)),
+            Encoding::Protobuf => protobuf::write(body, |writer| request(writer, data, exemplars, &mut cut)),
+            Encoding::Json => json::write(body, |writer| request(writer, data, exemplars, &mut cut)),
         }
         self.next = cut.next;
         if cut.points == 0 {
@@ -78,6 +82,8 @@ pub(super) trait Writer {
     fn fixed64(&mut self, field: u8, name: &str, value: u64);
     fn sfixed64(&mut self, field: u8, name: &str, value: i64);
     fn double(&mut self, field: u8, name: &str, value: f64);
+    /// The id of a trace or a span, which is in hexadecimal digits where everything else that is bytes would be in base64.
+    fn id(&mut self, field: u8, name: &str, value: &[u8]);
 
     fn uint64s(&mut self, field: u8, name: &str, values: impl Iterator<Item = u64>);
     fn fixed64s(&mut self, field: u8, name: &str, values: impl Iterator<Item = u64>);
@@ -180,7 +186,7 @@ impl Cut {
     }
 }
 
-fn request<W: Writer>(w: &mut W, data: &ResourceMetrics, cut: &mut Cut) {
+fn request<W: Writer>(w: &mut W, data: &ResourceMetrics, exemplars: &Exemplars, cut: &mut Cut) {
     // The SDK shows its lists as iterators; they are slices underneath, and to skip takes no time.
     let scopes = data.scope_metrics().skip(cut.next.scope);
     w.list("resourceMetrics", |w| {
@@ -190,7 +196,7 @@ fn request<W: Writer>(w: &mut W, data: &ResourceMetrics, cut: &mut Cut) {
             });
             w.text(3, "schemaUrl", data.resource().schema_url().unwrap_or_default());
             cut.list(w, 2, "scopeMetrics", scopes, |w, cut, scope| {
-                if scope_metrics(w, scope, cut) {
+                if scope_metrics(w, scope, exemplars, cut) {
                     cut.next = Position { scope: cut.next.scope + 1, ..Position::default() };
                 }
             });
@@ -198,7 +204,7 @@ fn request<W: Writer>(w: &mut W, data: &ResourceMetrics, cut: &mut Cut) {
     });
 }
 
-fn scope_metrics<W: Writer>(w: &mut W, data: &ScopeMetrics, cut: &mut Cut) -> bool {
+fn scope_metrics<W: Writer>(w: &mut W, data: &ScopeMetrics, exemplars: &Exemplars, cut: &mut Cut) -> bool {
     let scope = data.scope();
     w.message(1, "scope", |w| {
         w.text(1, "name", scope.name());
@@ -208,47 +214,58 @@ fn scope_metrics<W: Writer>(w: &mut W, data: &ScopeMetrics, cut: &mut Cut) -> bo
     w.text(3, "schemaUrl", scope.schema_url().unwrap_or_default());
     let metrics = data.metrics().skip(cut.next.metric);
     cut.list(w, 2, "metrics", metrics, |w, cut, data| {
-        if metric(w, data, cut) {
+        if metric(w, data, exemplars.of(cut.next.scope, cut.next.metric), cut) {
             cut.next = Position { metric: cut.next.metric + 1, point: 0, ..cut.next };
         }
     })
 }
 
-fn metric<W: Writer>(w: &mut W, metric: &Metric, cut: &mut Cut) -> bool {
+fn metric<W: Writer>(w: &mut W, metric: &Metric, exemplars: Option<&MetricExemplars>, cut: &mut Cut) -> bool {
     w.text(1, "name", metric.name());
     w.text(2, "description", metric.description());
     w.text(3, "unit", metric.unit());
     match metric.data() {
-        AggregatedMetrics::F64(data) => metric_data(w, data, cut),
-        AggregatedMetrics::U64(data) => metric_data(w, data, cut),
-        AggregatedMetrics::I64(data) => metric_data(w, data, cut),
+        AggregatedMetrics::F64(data) => metric_data(w, data, exemplars, cut),
+        AggregatedMetrics::U64(data) => metric_data(w, data, exemplars, cut),
+        AggregatedMetrics::I64(data) => metric_data(w, data, exemplars, cut),
     }
 }
 
-fn metric_data<W: Writer, T: Number>(w: &mut W, data: &MetricData<T>, cut: &mut Cut) -> bool {
+fn metric_data<W: Writer, T: Number>(
+    w: &mut W,
+    data: &MetricData<T>,
+    all: Option<&MetricExemplars>,
+    cut: &mut Cut,
+) -> bool {
     match data {
         MetricData::Gauge(gauge) => {
             let times = Times::new(gauge.start_time(), gauge.time());
             points(w, 5, "gauge", None, gauge.data_points(), cut, |w, point| {
-                number(w, point.value(), times, point.attributes());
+                number(w, point.value(), times, point.attributes(), &[]);
             })
         }
         MetricData::Sum(sum) => {
             let times = Times::new(Some(sum.start_time()), sum.time());
             let kind = Some((sum.temporality(), sum.is_monotonic()));
             points(w, 7, "sum", kind, sum.data_points(), cut, |w, point| {
-                number(w, point.value(), times, point.attributes());
+                let exemplars = all.map_or(&[][..], |all| all.of_point(point.attributes()));
+                number(w, point.value(), times, point.attributes(), exemplars);
             })
         }
         MetricData::Histogram(data) => {
             let times = Times::new(Some(data.start_time()), data.time());
             let kind = Some((data.temporality(), false));
-            points(w, 9, "histogram", kind, data.data_points(), cut, |w, point| histogram(w, point, times))
+            points(w, 9, "histogram", kind, data.data_points(), cut, |w, point| {
+                histogram(w, point, times, all.map_or(&[], |all| all.of_point(point.attributes())));
+            })
         }
         MetricData::ExponentialHistogram(data) => {
             let times = Times::new(Some(data.start_time()), data.time());
             let kind = Some((data.temporality(), false));
-            let write = |w: &mut W, point| exponential_histogram(w, point, times);
+            let write = |w: &mut W, point: &ExponentialHistogramDataPoint<T>| {
+                let exemplars = all.map_or(&[][..], |all| all.of_point(point.attributes()));
+                exponential_histogram(w, point, times, exemplars);
+            };
             points(w, 10, "exponentialHistogram", kind, data.data_points(), cut, write)
         }
     }
@@ -293,9 +310,6 @@ struct Times {
 
 impl Times {
     fn new(start: Option<SystemTime>, time: SystemTime) -> Self {
-        // A clock before 1970 was never set. 64 bits last until 2554.
-        let nanos = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let nanos = |time| u64::try_from(nanos(time)).unwrap_or(u64::MAX);
         Self { start: start.map(nanos).unwrap_or_default(), time: nanos(time) }
     }
 
@@ -306,13 +320,40 @@ impl Times {
     }
 }
 
-fn number<'a, T: Number>(w: &mut impl Writer, value: T, times: Times, attributes: impl Iterator<Item = &'a KeyValue>) {
+fn nanos(time: SystemTime) -> u64 {
+    // A clock before 1970 was never set. 64 bits last until 2554.
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn number<'a, T: Number>(
+    w: &mut impl Writer,
+    value: T,
+    times: Times,
+    attributes: impl Iterator<Item = &'a KeyValue>,
+    exemplars: &[PointExemplar],
+) {
     w.messages(7, "attributes", attributes, key_value);
     times.write(w);
     value.write(w);
+    w.messages(5, "exemplars", exemplars.iter(), exemplar);
 }
 
-fn histogram<T: Number>(w: &mut impl Writer, point: &HistogramDataPoint<T>, times: Times) {
+fn exemplar(w: &mut impl Writer, point: &PointExemplar) {
+    w.messages(7, "filteredAttributes", point.filtered.iter(), key_value);
+    w.nonzero(2, "timeUnixNano", nanos(point.exemplar.time));
+    match point.exemplar.value {
+        Measured::Unsigned(value) => value.write(w),
+        Measured::Signed(value) => value.write(w),
+        // The number that a float has here is the one that it has in a point less 1.
+        Measured::Float(value) => w.double(3, "asDouble", value),
+    }
+    if let Some(ids) = point.exemplar.span {
+        w.id(4, "spanId", &ids.span.to_bytes());
+        w.id(5, "traceId", &ids.trace.to_bytes());
+    }
+}
+
+fn histogram<T: Number>(w: &mut impl Writer, point: &HistogramDataPoint<T>, times: Times, exemplars: &[PointExemplar]) {
     w.messages(9, "attributes", point.attributes(), key_value);
     times.write(w);
     w.nonzero(4, "count", point.count());
@@ -323,6 +364,7 @@ fn histogram<T: Number>(w: &mut impl Writer, point: &HistogramDataPoint<T>, time
     if let Some(bounds) = some(point.bounds()) {
         w.doubles(7, "explicitBounds", bounds);
     }
+    w.messages(8, "exemplars", exemplars.iter(), exemplar);
     // Of nothing there is neither, though the SDK has numbers.
     let is_empty = point.count() == 0;
     if let Some(min) = point.min().filter(|_| !is_empty) {
@@ -333,7 +375,12 @@ fn histogram<T: Number>(w: &mut impl Writer, point: &HistogramDataPoint<T>, time
     }
 }
 
-fn exponential_histogram<T: Number>(w: &mut impl Writer, point: &ExponentialHistogramDataPoint<T>, times: Times) {
+fn exponential_histogram<T: Number>(
+    w: &mut impl Writer,
+    point: &ExponentialHistogramDataPoint<T>,
+    times: Times,
+    exemplars: &[PointExemplar],
+) {
     w.messages(1, "attributes", point.attributes(), key_value);
     times.write(w);
     w.nonzero(4, "count", point.count() as u64);
@@ -344,6 +391,7 @@ fn exponential_histogram<T: Number>(w: &mut impl Writer, point: &ExponentialHist
     w.nonzero(7, "zeroCount", point.zero_count());
     w.message(8, "positive", |w| buckets(w, point.positive_bucket()));
     w.message(9, "negative", |w| buckets(w, point.negative_bucket()));
+    w.messages(11, "exemplars", exemplars.iter(), exemplar);
     let is_empty = point.count() == 0;
     if let Some(min) = point.min().filter(|_| !is_empty) {
         w.double(12, "min", min.double());

@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Again, Exported, Failure, Invalid, Reason, too_late};
 use crate::config::{Compression, OtlpHttpEncoding, OtlpMetricExporter, without_password};
+use crate::exemplar::Measured;
+use crate::guard::{Exemplars, MetricExemplars, PointExemplar};
 use answer::Taken;
 use connection::{Client, Destination, NoAnswer};
 pub(super) use message::{Encoding, Limits, Requests};
@@ -132,6 +134,7 @@ impl OtlpExporter {
     pub(crate) async fn export(
         &mut self,
         data: &ResourceMetrics,
+        exemplars: &Exemplars,
         until: Instant,
         hurry: &Notify,
         exported: &mut Exported,
@@ -140,7 +143,7 @@ impl OtlpExporter {
             Protocol::Http(encoding) => encoding,
             Protocol::Grpc => Encoding::Protobuf,
         };
-        let mut requests = Requests::new(data, encoding, self.limits);
+        let mut requests = Requests::new(data, exemplars, encoding, self.limits);
         let mut body = std::mem::take(&mut self.body);
         let mut result = Ok(());
         while let Some(points) = requests.next(&mut body) {

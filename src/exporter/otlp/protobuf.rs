@@ -120,6 +120,12 @@ impl Writer for Protobuf<'_> {
         self.fixed(field, value.to_le_bytes());
     }
 
+    fn id(&mut self, field: u8, _: &str, value: &[u8]) {
+        self.key(field, BYTES);
+        self.varint(value.len() as u64);
+        self.out.extend_from_slice(value);
+    }
+
     fn uint64s(&mut self, field: u8, _: &str, values: impl Iterator<Item = u64>) {
         self.packed(field, values, Self::varint);
     }

@@ -84,7 +84,7 @@ pub(super) fn compare_pairs<'a>(mut a: Vec<Pair<'a>>, mut b: Vec<Pair<'a>>) -> O
     unequal.unwrap_or(a.len().cmp(&b.len()))
 }
 
-fn text(value: &Value) -> Cow<'_, str> {
+pub(super) fn text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text.as_str()),
         Value::Bool(true) => Cow::Borrowed("true"),

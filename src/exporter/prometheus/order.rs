@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::exposition::{Escaping, Label, LabelNames, Labels};
+use crate::exposition::{Escaping, ExemplarSample, Label, LabelNames, Labels};
 
 use super::Entry;
 use super::series::Members;
@@ -95,7 +95,7 @@ pub(super) fn walk<'a>(
     members: &mut Members<'a>,
     names: &mut LabelNames,
     known: Option<Order>,
-    write: impl FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool,
+    write: impl FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>, &[ExemplarSample<'_>]) -> bool,
 ) -> Walked {
     let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
     let mut walk = Walk::new(members, names, write);
@@ -143,7 +143,7 @@ enum Next {
     },
 }
 
-impl<'w, 'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<'w, 'a, W> {
+impl<'w, 'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>, &[ExemplarSample<'_>]) -> bool> Walk<'w, 'a, W> {
     fn new(members: &'w mut Members<'a>, names: &'w mut LabelNames, write: W) -> Self {
         let left_out = vec![LeftOut::default(); members.count()];
         Self {
@@ -181,7 +181,7 @@ impl<'w, 'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<
             }
             self.same = self.same.min(same);
             let go_on = match value {
-                Some((value, start)) => self.write(&value, start),
+                Some((value, start)) => self.write(point, &value, start),
                 None => {
                     self.left_out(point).invalid += 1;
                     true
@@ -196,11 +196,13 @@ impl<'w, 'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<
     }
 
     /// Writes the point that is looked at.
-    fn write(&mut self, value: &Value<'a>, start: Option<SystemTime>) -> bool {
+    fn write(&mut self, point: u32, value: &Value<'a>, start: Option<SystemTime>) -> bool {
         self.walked.written += 1;
         self.is_last_written = true;
         let same = std::mem::replace(&mut self.same, usize::MAX);
-        (self.write)(Labels { names: self.names, labels: &self.current, same }, value, start)
+        // An empty list takes no memory, and nearly all are empty.
+        let exemplars = self.members.exemplars(point);
+        (self.write)(Labels { names: self.names, labels: &self.current, same }, value, start, &exemplars)
     }
 
     /// What is left out of the metric that a point belongs to.
@@ -223,7 +225,7 @@ impl<'w, 'a, W: FnMut(Labels<'_>, &Value<'a>, Option<SystemTime>) -> bool> Walk<
                     Some((value, start)) => {
                         is_written = true;
                         self.same = 0;
-                        if !self.write(&value, start) {
+                        if !self.write(point, &value, start) {
                             return;
                         }
                     }
@@ -365,7 +367,7 @@ mod tests {
     ) -> (Vec<(String, f64)>, Walked) {
         let (naming, fixed, mut written) = (Naming::default(), FixedLabels::default(), Vec::new());
         let mut members = Members::new(&naming, Escaping::Underscores, FamilyKind::Gauge);
-        members.push(Series::Registry(FamilyKind::Gauge, metrics), &[], &fixed);
+        members.push(Series::Registry(FamilyKind::Gauge, metrics), &[], &fixed, None);
         let walked = walk(&mut members, &mut |label, value, _| {
             written.push((label, value));
             true
@@ -375,8 +377,8 @@ mod tests {
 
     fn take<'t>(
         write: &'t mut dyn FnMut(String, f64, usize) -> bool,
-    ) -> impl FnMut(Labels<'_>, &Value<'_>, Option<SystemTime>) -> bool + 't {
-        |labels, value, _| {
+    ) -> impl FnMut(Labels<'_>, &Value<'_>, Option<SystemTime>, &[ExemplarSample<'_>]) -> bool + 't {
+        |labels, value, _, _| {
             let Value::Number(Number::Float(value)) = value else { panic!("a gauge") };
             let label = labels.iter().next().unwrap().1.to_owned();
             write(label, *value, labels.same)

@@ -8,9 +8,14 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
-use crate::exposition::{Escaping, FamilyKind, Grid, Label, LabelNames, NameKind, Naming, Number, TranslationStrategy};
+use crate::exemplar::Measured as Recorded;
+use crate::exposition::{
+    Escaping, ExemplarSample, FamilyKind, Grid, Label, LabelNames, NameKind, Naming, Number, TranslationStrategy,
+    label_name,
+};
+use crate::guard::{MetricExemplars, PointExemplar};
 
-use super::labels::{FixedLabels, Pair, Shapes, compare_pairs};
+use super::labels::{FixedLabels, Pair, Shapes, compare_pairs, text};
 use super::value::{Measured, Value, include, registry_value};
 
 /// The points of one metric, where they were collected.
@@ -138,6 +143,27 @@ impl<'a> Series<'a> {
         }
     }
 
+    /// The exemplars of one point.
+    fn exemplars(self, index: usize, all: &'a MetricExemplars) -> &'a [PointExemplar] {
+        fn of<'a, T>(data: &MetricData<T>, index: usize, all: &'a MetricExemplars) -> Option<&'a [PointExemplar]> {
+            Some(match data {
+                MetricData::Sum(sum) => all.of_point(sum.data_points().nth(index)?.attributes()),
+                MetricData::Histogram(histogram) => all.of_point(histogram.data_points().nth(index)?.attributes()),
+                MetricData::ExponentialHistogram(histogram) => {
+                    all.of_point(histogram.data_points().nth(index)?.attributes())
+                }
+                MetricData::Gauge(_) => return None,
+            })
+        }
+        let found = match self {
+            Self::F64(data) => of(data, index, all),
+            Self::U64(data) => of(data, index, all),
+            Self::I64(data) => of(data, index, all),
+            Self::Registry(..) | Self::Target(_) => None,
+        };
+        found.unwrap_or_default()
+    }
+
     /// Lists the attributes of one point and returns its value, `None` where no format can show it.
     fn read(
         self,
@@ -257,6 +283,8 @@ struct Member<'a> {
     first: usize,
     bounds: &'a [f64],
     shapes: Shapes<'a>,
+    /// `None` where none of its points has any.
+    exemplars: Option<&'a MetricExemplars>,
 }
 
 impl<'a> Members<'a> {
@@ -265,10 +293,16 @@ impl<'a> Members<'a> {
     }
 
     /// Adds a metric. `bounds` are those that [`Series::bounds`] said.
-    pub(super) fn push(&mut self, series: Series<'a>, bounds: &'a [f64], fixed: &'a FixedLabels) {
+    pub(super) fn push(
+        &mut self,
+        series: Series<'a>,
+        bounds: &'a [f64],
+        fixed: &'a FixedLabels,
+        exemplars: Option<&'a MetricExemplars>,
+    ) {
         let naming = if matches!(series, Series::Registry(..)) { &FINAL } else { self.naming };
         let shapes = Shapes::new(self.kind, naming, self.naming, self.escaping, fixed);
-        self.members.push(Member { series, first: self.len, bounds, shapes });
+        self.members.push(Member { series, first: self.len, bounds, shapes, exemplars });
         self.len += series.len();
     }
 
@@ -309,6 +343,35 @@ impl<'a> Members<'a> {
         let value = member.series.read(index - member.first, member.bounds, &mut self.pairs);
         member.shapes.labels(&self.pairs, names, labels);
         value
+    }
+
+    /// The exemplars of a point, named as its labels are.
+    pub(super) fn exemplars(&self, index: u32) -> Vec<ExemplarSample<'a>> {
+        let member = self.member(index).and_then(|member| self.members.get(member));
+        let Some((member, exemplars)) = member.and_then(|member| Some((member, member.exemplars?))) else {
+            return Vec::new();
+        };
+        let found = member.series.exemplars(index as usize - member.first, exemplars);
+        found.iter().map(|exemplar| self.exemplar(exemplar)).collect()
+    }
+
+    fn exemplar(&self, point: &'a PointExemplar) -> ExemplarSample<'a> {
+        let value = match point.exemplar.value {
+            Recorded::Unsigned(value) => Number::Unsigned(value),
+            Recorded::Signed(value) => Number::Signed(value),
+            Recorded::Float(value) => Number::Float(value),
+        };
+        let mut sample = ExemplarSample::new(value, point.exemplar.time);
+        if let Some(ids) = point.exemplar.span {
+            sample.push("trace_id".into(), ids.trace.to_string().into());
+            sample.push("span_id".into(), ids.span.to_string().into());
+        }
+        for pair in &point.filtered {
+            // An exemplar is no series of its family, and has no bounds to step aside for.
+            let name = label_name(pair.key.as_str(), FamilyKind::Untyped, self.naming, self.escaping);
+            sample.push(name, text(&pair.value));
+        }
+        sample
     }
 
     /// Which of two points with the same labels comes first. The SDK numbers the points of an observable anew in each
