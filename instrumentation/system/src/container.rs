@@ -9,11 +9,24 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::process::TICKS;
+
 /// Memory of a cgroup with a limit, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MemoryUse {
     pub(crate) limit: u64,
     pub(crate) used: u64,
+}
+
+/// Memory of the process's own cgroup, in bytes, limited or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OwnMemory {
+    /// Page cache included.
+    pub(crate) usage: u64,
+    /// Without the page cache that is in no active use.
+    pub(crate) working_set: Option<u64>,
+    /// Without any page cache.
+    pub(crate) rss: Option<u64>,
 }
 
 /// CPU time of a cgroup with a limit.
@@ -55,15 +68,33 @@ impl Container {
 
     /// The tightest limit on memory, and the use of it. Of the page cache only what is in active use counts.
     pub(crate) fn memory(&self) -> Option<MemoryUse> {
-        let [limit, usage, inactive] = match self.memory.version {
-            Version::V1 => ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"],
-            Version::V2 => ["memory.max", "memory.current", "inactive_file"],
-        };
+        let MemoryFiles { limit, usage, inactive, .. } = self.memory.version.memory_files();
         let limits = self.memory.cgroups.iter().filter_map(|cgroup| Some((number::<u64>(cgroup, limit)?, cgroup)));
         let (limit, cgroup) = limits.min_by_key(|&(limit, _)| limit)?;
         let inactive = text(cgroup, "memory.stat").and_then(|stat| field(&stat, inactive));
         let used = number::<u64>(cgroup, usage)?.saturating_sub(inactive.unwrap_or(0));
         Some(MemoryUse { limit, used })
+    }
+
+    /// The memory of the process's own cgroup.
+    pub(crate) fn own_memory(&self) -> Option<OwnMemory> {
+        let cgroup = self.memory.own()?;
+        let MemoryFiles { usage, inactive, rss, .. } = self.memory.version.memory_files();
+        let usage = number::<u64>(cgroup, usage)?;
+        let stat = text(cgroup, "memory.stat").unwrap_or_default();
+        let working_set = field(&stat, inactive).map(|inactive| usage.saturating_sub(inactive));
+        Some(OwnMemory { usage, working_set, rss: field(&stat, rss) })
+    }
+
+    /// CPU time of the process's own cgroup in seconds: in its programs, and in the kernel.
+    pub(crate) fn cpu_time_by_mode(&self) -> Option<[f64; 2]> {
+        let cgroup = self.cpu.own()?;
+        let (stat, names, units) = match self.cpu.version {
+            Version::V1 => (text(&self.accounting(cgroup)?, "cpuacct.stat")?, ["user ", "system "], TICKS),
+            Version::V2 => (text(cgroup, "cpu.stat")?, ["user_usec ", "system_usec "], 1e6),
+        };
+        let [user, system] = names.map(|name| field(&stat, name));
+        user.zip(system).map(|(user, system)| [user as f64 / units, system as f64 / units])
     }
 
     /// The tightest limit on CPU time, and the time used so far.
@@ -84,13 +115,16 @@ impl Container {
 
     fn cpu_time(&self, cgroup: &Path) -> Option<Duration> {
         match self.cpu.version {
-            Version::V1 => {
-                // The two controllers have the same paths; mostly they are one hierarchy under two names.
-                let path = cgroup.strip_prefix(self.mount.join("cpu")).ok()?;
-                number(&self.mount.join("cpuacct").join(path), "cpuacct.usage").map(Duration::from_nanos)
-            }
+            Version::V1 => number(&self.accounting(cgroup)?, "cpuacct.usage").map(Duration::from_nanos),
             Version::V2 => field(&text(cgroup, "cpu.stat")?, "usage_usec").map(Duration::from_micros),
         }
+    }
+
+    /// Where v1 accounts for the CPU time of a cgroup of the controller that limits it: the two controllers have the same
+    /// paths; mostly they are one hierarchy under two names.
+    fn accounting(&self, cgroup: &Path) -> Option<PathBuf> {
+        let path = cgroup.strip_prefix(self.mount.join("cpu")).ok()?;
+        Some(self.mount.join("cpuacct").join(path))
     }
 }
 
@@ -100,11 +134,38 @@ enum Version {
     V2,
 }
 
+/// What the files and fields about memory are called.
+struct MemoryFiles {
+    limit: &'static str,
+    usage: &'static str,
+    /// Fields of `memory.stat`: page cache in no active use, and what is no page cache.
+    inactive: &'static str,
+    rss: &'static str,
+}
+
+impl Version {
+    fn memory_files(self) -> MemoryFiles {
+        match self {
+            Self::V1 => MemoryFiles {
+                limit: "memory.limit_in_bytes",
+                usage: "memory.usage_in_bytes",
+                inactive: "total_inactive_file",
+                rss: "total_rss ",
+            },
+            Self::V2 => {
+                MemoryFiles { limit: "memory.max", usage: "memory.current", inactive: "inactive_file", rss: "anon " }
+            }
+        }
+    }
+}
+
 /// The cgroups of this process in the hierarchy of one controller: its own first, the root last.
 #[derive(Debug, PartialEq)]
 struct Hierarchy {
     version: Version,
     cgroups: Vec<PathBuf>,
+    /// Whether the process is in no cgroup below the root, as far as it is told.
+    is_root: bool,
 }
 
 impl Hierarchy {
@@ -115,9 +176,21 @@ impl Hierarchy {
         };
         // A path that leads out of the namespace of cgroups leads nowhere from here.
         let path = Path::new(path);
+        let is_root = path == Path::new("/");
         let path = if path.components().any(|part| part == Component::ParentDir) { Path::new("/") } else { path };
         let cgroups = path.ancestors().map(|path| mount.join(path.strip_prefix("/").unwrap_or(path)));
-        Self { version, cgroups: cgroups.filter(|cgroup| cgroup.is_dir()).collect() }
+        Self { version, cgroups: cgroups.filter(|cgroup| cgroup.is_dir()).collect(), is_root }
+    }
+
+    /// The process's own cgroup, unless that is the root of the machine, which is no container. Where a container's is
+    /// mounted as the root, v2 tells by a file that the root of the machine does not have, v1 by a path that is not there.
+    fn own(&self) -> Option<&Path> {
+        let own = self.cgroups.first()?;
+        let is_container = match self.version {
+            Version::V1 => !self.is_root,
+            Version::V2 => self.cgroups.len() > 1 || own.join("cgroup.type").exists(),
+        };
+        is_container.then_some(own.as_path())
     }
 }
 
@@ -193,6 +266,52 @@ mod tests {
         assert_eq!(container.memory(), Some(MemoryUse { limit: 1_000_000, used: 500_000 }));
         let cpu = container.cpu().unwrap();
         assert_eq!((cpu.cores, cpu.used), (0.5, Duration::from_millis(2500)));
+    }
+
+    #[test]
+    fn the_processs_own_cgroup_is_told_whether_limited_or_not() {
+        let v2 = machine(&[
+            ("proc/self/cgroup", "0::/pod/app\n"),
+            ("sys/fs/cgroup/pod/app/memory.current", "700\n"),
+            ("sys/fs/cgroup/pod/app/memory.stat", "anon 300\ninactive_file 200\n"),
+            ("sys/fs/cgroup/pod/app/cpu.stat", "usage_usec 1\nuser_usec 2500000\nsystem_usec 500000\n"),
+        ]);
+        let v1 = machine(&[
+            ("proc/self/cgroup", "4:memory:/pod/app\n3:cpu,cpuacct:/pod/app\n"),
+            ("sys/fs/cgroup/memory/pod/app/memory.usage_in_bytes", "700\n"),
+            (
+                "sys/fs/cgroup/memory/pod/app/memory.stat",
+                "rss 1\ntotal_rss 300\ntotal_rss_huge 9\ntotal_inactive_file 200\n",
+            ),
+            ("sys/fs/cgroup/cpu/pod/app/cpu.shares", "1024\n"),
+            ("sys/fs/cgroup/cpuacct/pod/app/cpuacct.stat", "user 250\nsystem 50\n"),
+        ]);
+        for root in [v2, v1] {
+            let container = Container::find(root.path());
+            let expected = OwnMemory { usage: 700, working_set: Some(500), rss: Some(300) };
+            assert_eq!(container.own_memory(), Some(expected), "{container:?}");
+            assert_eq!(container.cpu_time_by_mode(), Some([2.5, 0.5]), "{container:?}");
+        }
+    }
+
+    #[test]
+    fn the_root_of_the_machine_is_no_container() {
+        let v1 = machine(&[
+            ("proc/self/cgroup", "4:memory:/\n3:cpu,cpuacct:/\n"),
+            ("sys/fs/cgroup/memory/memory.usage_in_bytes", "700\n"),
+            ("sys/fs/cgroup/cpu/cpu.shares", "1024\n"),
+            ("sys/fs/cgroup/cpuacct/cpuacct.stat", "user 250\nsystem 50\n"),
+        ]);
+        let container = Container::find(v1.path());
+        assert_eq!((container.own_memory(), container.cpu_time_by_mode()), (None, None));
+
+        // Under v2 its files are missing: `cpu.stat` alone is there, and is the machine's.
+        let v2 = machine(&[
+            ("proc/self/cgroup", "0::/\n"),
+            ("sys/fs/cgroup/cpu.stat", "usage_usec 1\nuser_usec 2500000\nsystem_usec 500000\n"),
+        ]);
+        let container = Container::find(v2.path());
+        assert_eq!((container.own_memory(), container.cpu_time_by_mode()), (None, None));
     }
 
     #[test]

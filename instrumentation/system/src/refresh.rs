@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::reading::Reading;
-
 const INTERVAL: Duration = Duration::from_secs(1);
 
 // The usage of CPUs is known from the second reading on, which therefore comes early. Not before 200 ms, though: what
@@ -14,21 +12,30 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const SECOND_READING: Duration = Duration::from_millis(250);
 
 /// The latest reading, shared by the thread that replaces it and the callbacks that observe it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Latest(Arc<Mutex<Reading>>);
+#[derive(Debug, Default)]
+pub(crate) struct Latest<R>(Arc<Mutex<Arc<R>>>);
 
-impl Latest {
-    pub(crate) fn get(&self) -> Reading {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl<R> Latest<R> {
+    pub(crate) fn get(&self) -> Arc<R> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, reading: Reading) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    fn set(&self, reading: R) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(reading);
+    }
+}
+
+impl<R> Clone for Latest<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
 /// Reads once, here and now, and from then on in the background until the sender is dropped.
-pub(crate) fn start(mut read: impl FnMut() -> Reading + Send + 'static) -> (Latest, Sender<()>) {
+pub(crate) fn start<R>(mut read: impl FnMut() -> R + Send + 'static) -> (Latest<R>, Sender<()>)
+where
+    R: Default + Send + Sync + 'static,
+{
     let latest = Latest::default();
     latest.set(read());
     let (stop, stopped) = mpsc::channel();
@@ -47,11 +54,11 @@ pub(crate) fn start(mut read: impl FnMut() -> Reading + Send + 'static) -> (Late
 }
 
 /// Nothing is better than what nobody refreshes: should the thread ever panic, its last reading goes with it.
-struct ForgottenWithItsThread(Latest);
+struct ForgottenWithItsThread<R: Default>(Latest<R>);
 
-impl Drop for ForgottenWithItsThread {
+impl<R: Default> Drop for ForgottenWithItsThread<R> {
     fn drop(&mut self) {
-        self.0.set(Reading::default());
+        self.0.set(R::default());
     }
 }
 
@@ -60,6 +67,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::reading::Reading;
 
     #[test]
     fn the_first_reading_is_there_at_once_and_the_next_ones_follow() {
@@ -88,7 +96,7 @@ mod tests {
             Reading { threads: Some(1.0), ..Reading::default() }
         });
         assert_eq!(latest.get().threads, Some(1.0));
-        wait_until(|| latest.get() == Reading::default());
+        wait_until(|| *latest.get() == Reading::default());
     }
 
     fn wait_until(condition: impl Fn() -> bool) {
