@@ -11,6 +11,8 @@ use std::time::Duration;
 use barograph::config::LivePage;
 use clap::Parser;
 
+use crate::duration::duration;
+
 /// Watches a project, tests what changes, asks APIs about it and audits it, and shows all that as metrics.
 #[derive(Parser)]
 #[command(name = "platform")]
@@ -185,21 +187,5 @@ fn live_page(text: &str) -> Result<LivePage, String> {
         "anyone" => Ok(LivePage::Anyone),
         "off" => Ok(LivePage::Off),
         _ => Err("it is loopback, anyone or off".to_owned()),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)) {
-        Some(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
-        _ => Err("a duration is a whole number and a unit, like 500ms, 30s, 2m or 1h".to_owned()),
     }
 }

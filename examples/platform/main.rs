@@ -50,6 +50,7 @@ mod chaos;
 mod client;
 mod console;
 mod developer;
+mod duration;
 mod flag;
 mod process;
 mod project;

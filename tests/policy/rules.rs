@@ -9,12 +9,14 @@ use serde_json::Value;
 use crate::root;
 
 /// The components with rules, and what the names of their alerts begin with.
-const COMPONENTS: [(&str, &str); 6] = [
+const COMPONENTS: [(&str, &str); 8] = [
     ("test-watcher", "TestWatcher"),
     ("audit-agent", "AuditAgent"),
     ("async-bridge", "AsyncBridge"),
     ("api-clients", "Api"),
     ("system", "System"),
+    ("http", "Http"),
+    ("tokio", "Tokio"),
     ("barograph", "Barograph"),
 ];
 
@@ -159,7 +161,7 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
             assert!(is_there, "{file}: it has the alert's expression as it is, to paste: {}", text(&rule, "expr"));
         }
         let link = |dashboard: &str| runbook.contains(&format!("`barograph-{dashboard}`"));
-        let dashboards = ["system-health", "test-watcher", "audit-agent", "api", "sdk"];
+        let dashboards = ["system-health", "test-watcher", "audit-agent", "api", "http", "runtime", "sdk"];
         assert!(dashboards.into_iter().any(link), "{file}: it names the uid of a dashboard");
     }
 }
@@ -220,5 +222,5 @@ fn a_yaml_file_is_read_as_it_stands() {
     let file = yaml("deploy/prometheus/localhost.yml");
     assert_eq!(text(&file["global"], "scrape_interval"), "15s");
     let jobs: Vec<&str> = list(&file, "scrape_configs").map(|job| text(job, "job_name")).collect();
-    assert_eq!(jobs, ["platform", "prometheus"]);
+    assert_eq!(jobs, ["platform", "service", "prometheus"]);
 }

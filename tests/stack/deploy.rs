@@ -1,11 +1,13 @@
 //! What `deploy/` holds, against real servers: every expression of every dashboard and rule gives data, scraped and pushed,
 //! and an alert reaches who is to be told.
 //!
-//! The platform runs with `--chaos`, so that nothing has a reason to be missing. An expression has passed once it has given
-//! data: what comes and goes with a fault need not be there at the same time as everything else.
+//! The platform runs with `--chaos` and the service with its customers, so that nothing has a reason to be missing. An
+//! expression has passed once it has given data: what comes and goes with a fault need not be there at the same time as
+//! everything else. What a machine has nothing to say about (no swap, no container) is not asked for.
 
 mod alertmanager;
 mod expressions;
+mod service;
 
 use std::fs;
 use std::path::Path;
@@ -23,6 +25,7 @@ use crate::prometheus::{self, Job, Prometheus};
 use crate::query::QUERY_POLL;
 use alertmanager::Alertmanager;
 use expressions::{Expression, alternatives, deploy, of_dashboards, of_rules};
+use service::Service;
 
 /// A round of faults takes a quarter of a minute; the rest is for machines that do something else as well.
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -108,11 +111,14 @@ fn every_expression_gives_data_while_every_fault_happens_and_no_rule_has_an_erro
     let Some(bin) = prometheus::require() else { return };
     let directory = tempfile::tempdir().unwrap();
     let platform = Platform::start_chaos(directory.path(), 0, LONG, &[]);
-    let jobs = [Job::new("platform", platform.address())];
+    let service = Service::start(directory.path(), &[]);
+    let jobs = [Job::new("platform", platform.address()), Job::new("service", service.address())];
     let prometheus = Prometheus::start_ruling(&bin, directory.path(), &jobs, &deploy("prometheus/rules/*.yml"), None);
 
     let rules = prometheus.data("/api/v1/rules");
-    let expressions = [of_dashboards(), of_rules(&rules)].concat();
+    let elsewhere = service.elsewhere();
+    let mut expressions = [of_dashboards(), of_rules(&rules)].concat();
+    expressions.retain(|expression| !service::needs(expression, &elsewhere));
     assert!(expressions.len() > FEWEST, "{} expressions are too few: {expressions:#?}", expressions.len());
     wait_for_data(expressions, |promql| prometheus.gives_data(promql));
     wait_until_rules_are_well(&prometheus);
@@ -124,8 +130,11 @@ fn every_panel_with_a_histogram_gives_data_from_native_ones_too() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("otel.yaml");
     fs::write(&file, EXPONENTIAL).unwrap();
-    let platform = Platform::start_chaos(directory.path(), 0, LONG, &[("OTEL_CONFIG_FILE", file.to_str().unwrap())]);
-    let jobs = [Job::new("platform", platform.address()).asking_for("PrometheusProto")];
+    let environment = [("OTEL_CONFIG_FILE", file.to_str().unwrap())];
+    let platform = Platform::start_chaos(directory.path(), 0, LONG, &environment);
+    let service = Service::start(directory.path(), &environment);
+    let jobs = [("platform", platform.address()), ("service", service.address())]
+        .map(|(name, address)| Job::new(name, address).asking_for("PrometheusProto"));
     let prometheus = Prometheus::start_with(&bin, directory.path(), &jobs, "1s", &["native-histograms"]);
 
     let is_classic = |promql: &str| promql.contains("_bucket");
@@ -239,10 +248,13 @@ fn what_is_pushed_gives_the_same_expressions_data_but_for_what_only_a_scrape_has
     let file = at("otel.yaml");
     fs::write(&file, pushed_to(&[vmagent.url(), victoria.url()])).unwrap();
     let mut command = Command::new(platform::binary());
-    command.args(["--chaos", "--for", "10m"]).env("OTEL_CONFIG_FILE", file);
+    command.args(["--chaos", "--for", "10m"]).env("OTEL_CONFIG_FILE", &file);
     let _platform = Server::spawn(&mut command, at("platform.log"));
+    let elsewhere = Service::start(directory.path(), &[]).elsewhere();
+    let _service = Server::spawn(service::command().env("OTEL_CONFIG_FILE", &file), at("service.log"));
 
-    let expressions = [of_dashboards(), of_rules(&prometheus.data("/api/v1/rules"))].concat();
+    let mut expressions = [of_dashboards(), of_rules(&prometheus.data("/api/v1/rules"))].concat();
+    expressions.retain(|expression| !service::needs(expression, &elsewhere));
     let (absent, expected): (Vec<_>, Vec<_>) = expressions.into_iter().partition(needs_a_scrape);
     assert!(expected.len() > FEWEST, "{} are too few: {expected:#?}", expected.len());
     wait_for_data(expected.clone(), |promql| prometheus.gives_data(promql));

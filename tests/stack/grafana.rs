@@ -27,7 +27,7 @@ fn dashboards() -> BTreeMap<String, Value> {
             (path.file_stem().unwrap().to_string_lossy().into_owned(), parsed)
         })
         .collect();
-    assert!(found.len() >= 5, "deploy/grafana/dashboards has five dashboards: {:?}", found.keys());
+    assert!(found.len() >= 7, "deploy/grafana/dashboards has seven dashboards: {:?}", found.keys());
     found
 }
 

@@ -11,9 +11,11 @@ mod deployment;
 #[expect(dead_code, reason = "the suite looks closer at the messages")]
 mod dto;
 mod examples;
+mod exemplars;
 mod formats;
 mod grafana;
 mod hostile;
+mod migrating;
 mod native;
 #[cfg(feature = "web-config")]
 mod open;

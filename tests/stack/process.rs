@@ -33,7 +33,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 const PROCESS_DEADLINE: Duration = Duration::from_secs(300);
 
 // What happens within milliseconds, a process starting or ending, is looked at often.
-const PROCESS_POLL: Duration = Duration::from_millis(10);
+pub(crate) const PROCESS_POLL: Duration = Duration::from_millis(10);
 
 // What ended a server is in its last few lines; a start that went well takes twenty.
 const LOG_TAIL_LINES: usize = 12;

@@ -35,7 +35,7 @@ fn prometheus_takes_the_configurations_with_their_rules() {
     let Some(bin) = process::require(&["promtool"], "tests/stack/install") else { return };
     for config in files("prometheus") {
         let said = agree(bin.join("promtool"), &["check", "config", "--lint=all", "--lint-fatal"], &[config]);
-        assert_eq!(said.matches("rules found").count(), 6, "six files of rules are loaded: {said}");
+        assert_eq!(said.matches("rules found").count(), 8, "eight files of rules are loaded: {said}");
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// What records metrics: a component, or the pipeline itself.
 pub(crate) struct Component {
-    /// The folder in `instrumentation/`, or `barograph`.
+    /// The folder in `instrumentation/`, or what a table besides its first is about, or `barograph`.
     pub(crate) name: &'static str,
     title: &'static str,
     /// The instrumentation scope.
@@ -15,12 +15,14 @@ pub(crate) struct Component {
     pub(crate) metrics: &'static [Descriptor],
 }
 
-pub(crate) fn components() -> [Component; 6] {
+pub(crate) fn components() -> [Component; 12] {
     use barograph_instrumentation_api_clients::semconv as api_clients;
     use barograph_instrumentation_async_bridge::semconv as async_bridge;
     use barograph_instrumentation_audit_agent::semconv as audit_agent;
+    use barograph_instrumentation_http::semconv as http;
     use barograph_instrumentation_system::semconv as system;
     use barograph_instrumentation_test_watcher::semconv as test_watcher;
+    use barograph_instrumentation_tokio::semconv as tokio;
 
     let component = |name, title, scope, metrics| Component { name, title, scope, metrics };
     [
@@ -29,6 +31,12 @@ pub(crate) fn components() -> [Component; 6] {
         component("async-bridge", "Safe async bridge", async_bridge::SCOPE, async_bridge::METRICS),
         component("api-clients", "API clients", api_clients::SCOPE, api_clients::METRICS),
         component("system", "System", system::SCOPE, system::METRICS),
+        component("http", "HTTP", http::SCOPE, http::METRICS),
+        component("process", "Process and container", system::SCOPE, system::PROCESS_METRICS),
+        component("process", "Process and container besides", system::SCOPE, system::OTHER_PROCESS_METRICS),
+        component("host", "Host", system::SCOPE, system::HOST_METRICS),
+        component("tokio", "Tokio", tokio::SCOPE, tokio::METRICS),
+        component("tokio", "Tokio built unstable", tokio::SCOPE, tokio::UNSTABLE_METRICS),
         component("barograph", "Barograph itself", "barograph", barograph::SELF_METRICS),
     ]
 }

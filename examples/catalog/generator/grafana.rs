@@ -164,6 +164,8 @@ struct Target {
     legend: String,
     /// Over the time shown, as one number.
     instant: bool,
+    /// Whether exemplars are shown too: each a dot that names the trace it was recorded in.
+    exemplars: bool,
 }
 
 /// A panel.
@@ -339,13 +341,21 @@ impl Panel {
 
     /// What is shown. In the legend, `{{label}}` is a label's value.
     pub(crate) fn query(mut self, expr: impl Into<String>, legend: &str) -> Self {
-        self.targets.push(Target { expr: expr.into(), legend: legend.to_owned(), instant: false });
+        self.targets.push(Target { expr: expr.into(), legend: legend.to_owned(), instant: false, exemplars: false });
         self
     }
 
     /// The same, as one number over the time shown.
     pub(crate) fn now(mut self, expr: impl Into<String>, legend: &str) -> Self {
-        self.targets.push(Target { expr: expr.into(), legend: legend.to_owned(), instant: true });
+        self.targets.push(Target { expr: expr.into(), legend: legend.to_owned(), instant: true, exemplars: false });
+        self
+    }
+
+    /// With the exemplars of what is shown. One query asks for them: all of a panel's ask for the same series.
+    pub(crate) fn exemplars(mut self) -> Self {
+        if let Some(target) = self.targets.last_mut() {
+            target.exemplars = true;
+        }
         self
     }
 
@@ -377,7 +387,8 @@ impl Panel {
         self
     }
 
-    fn coloured_last(self, word: &str, colour: &str) -> Self {
+    /// The same for one word.
+    pub(crate) fn coloured_last(self, word: &str, colour: &str) -> Self {
         let value = json!({ "fixedColor": colour, "mode": "fixed" });
         self.overriding("byRegexp", &format!("/(^| ){word}$/"), &[("color", value)])
     }
@@ -437,7 +448,7 @@ impl Panel {
 
     fn target(&self, letter: char, target: &Target) -> Value {
         let instant = target.instant || self.kind == Kind::Table;
-        json!({
+        let mut json = json!({
             "datasource": datasource(),
             "editorMode": "code",
             "expr": target.expr,
@@ -450,7 +461,11 @@ impl Panel {
             "legendFormat": target.legend,
             "range": !instant,
             "refId": letter.to_string(),
-        })
+        });
+        if target.exemplars {
+            json["exemplar"] = true.into();
+        }
+        json
     }
 
     fn defaults(&self) -> Value {
@@ -595,6 +610,7 @@ fn unit(spec: &Descriptor) -> &'static str {
         "s" => "s",
         "By" => "bytes",
         "%" => "percent",
+        "1" => "percentunit",
         _ => "short",
     }
 }

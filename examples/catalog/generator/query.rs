@@ -94,9 +94,31 @@ impl Metric {
         assert!(is_counter, "`{}` is no counter", self.spec.name);
     }
 
+    /// How many values a histogram gets, a second, added up by these attributes. Native histograms have no such series.
+    pub(crate) fn count_by(&self, keys: &[&str]) -> String {
+        self.is_histogram();
+        sum(&self.labels(keys), &format!("rate({}[$__rate_interval])", self.named("_count")))
+    }
+
+    /// How many it got in the time that the dashboard shows.
+    pub(crate) fn counted_by(&self, keys: &[&str]) -> String {
+        self.is_histogram();
+        sum(&self.labels(keys), &format!("increase({}[$__range])", self.named("_count")))
+    }
+
+    /// What the values of a histogram add up to, a second.
+    pub(crate) fn total_by(&self, keys: &[&str]) -> String {
+        self.is_histogram();
+        sum(&self.labels(keys), &format!("rate({}[$__rate_interval])", self.named("_sum")))
+    }
+
+    fn is_histogram(&self) {
+        assert_eq!(self.spec.kind, Kind::Histogram, "`{}` is no histogram", self.spec.name);
+    }
+
     /// A quantile of what was recorded lately; of classic histograms, and of native ones where there are no others.
     pub(crate) fn quantile(&self, quantile: f64, keys: &[&str]) -> String {
-        assert_eq!(self.spec.kind, Kind::Histogram, "`{}` is no histogram", self.spec.name);
+        self.is_histogram();
         let labels = self.labels(keys);
         let le = if labels.is_empty() { "le".to_owned() } else { format!("le, {labels}") };
         let classic = sum(&le, &format!("rate({}[$__rate_interval])", self.named("_bucket")));
@@ -106,7 +128,7 @@ impl Metric {
 
     /// How many values fell into which bucket: classic buckets, or a native histogram where there are none.
     pub(crate) fn heat(&self) -> String {
-        assert_eq!(self.spec.kind, Kind::Histogram, "`{}` is no histogram", self.spec.name);
+        self.is_histogram();
         let classic = sum("le", &format!("increase({}[$__rate_interval])", self.named("_bucket")));
         let native = sum("", &format!("increase({}[$__rate_interval])", self.series()));
         format!("{classic} or on () {native}")

@@ -2,6 +2,8 @@
 
 mod api;
 mod audit_agent;
+mod http;
+mod runtime;
 mod sdk;
 mod system_health;
 mod test_watcher;
@@ -14,6 +16,8 @@ pub(crate) fn all() -> Vec<Dashboard> {
         test_watcher::dashboard(),
         audit_agent::dashboard(),
         api::dashboard(),
+        http::dashboard(),
+        runtime::dashboard(),
         sdk::dashboard(),
     ]
 }

@@ -18,7 +18,7 @@ const COMPONENTS: [(&str, &str); 5] = [
 ];
 
 /// Alerts of deploy/prometheus/rules, whose labels say of which component: a Prometheus of many has other people's too.
-const ALERTS: &str = r#"component=~"test-watcher|audit-agent|async-bridge|api-clients|system|barograph", job=~"$job|", instance=~"$instance|""#;
+const ALERTS: &str = r#"component=~"test-watcher|audit-agent|async-bridge|api-clients|system|http|tokio|barograph", job=~"$job|", instance=~"$instance|""#;
 
 pub(crate) fn dashboard() -> Dashboard {
     let cpu = Metric::new(semconv::SYSTEM_CPU.descriptor());
