@@ -8,7 +8,14 @@
 #[path = "../src/ours.rs"]
 mod ours;
 
+use std::future::{pending, poll_fn, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use barograph::opentelemetry::metrics::NoopMeterProvider;
 use barograph::{CounterSpec, HistogramSpec, MeterExt, Telemetry, attribute, buckets};
+use barograph_instrumentation_system::{HostMetrics, ProcessMetrics, SystemMetrics};
+use barograph_instrumentation_tokio::TokioMetrics;
 use divan::{Bencher, black_box};
 use opentelemetry::KeyValue;
 
@@ -73,4 +80,54 @@ fn typed_histogram_record(bencher: Bencher) {
     let telemetry = telemetry();
     let duration = telemetry.meter("bench").histogram(&DURATION);
     bencher.bench(|| duration.record(black_box(0.3), black_box((Api::DeepSeek, Status::Success))));
+}
+
+/// A task that nobody wakes: a poll of it, and nothing else.
+#[divan::bench]
+fn poll_of_a_task(bencher: Bencher) {
+    let telemetry = telemetry();
+    let tasks = TokioMetrics::new(telemetry.meter_provider()).tasks("bench");
+    let mut task = pin!(tasks.instrument(pending::<()>()));
+    let mut context = Context::from_waker(Waker::noop());
+    bencher.bench_local(|| task.as_mut().poll(&mut context).is_pending());
+}
+
+/// A task that wakes itself and yields: a wake and a poll each.
+#[divan::bench]
+fn wake_and_poll_of_a_task(bencher: Bencher) {
+    let telemetry = telemetry();
+    let tasks = TokioMetrics::new(telemetry.meter_provider()).tasks("bench");
+    let mut task = pin!(tasks.instrument(poll_fn(|context: &mut Context<'_>| {
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    })));
+    let mut context = Context::from_waker(Waker::noop());
+    bencher.bench_local(|| task.as_mut().poll(&mut context).is_pending());
+}
+
+/// From a future to its end: what a task costs besides its polls.
+#[divan::bench]
+fn task_that_is_ready_at_once(bencher: Bencher) {
+    let telemetry = telemetry();
+    let tasks = TokioMetrics::new(telemetry.meter_provider()).tasks("bench");
+    let mut context = Context::from_waker(Waker::noop());
+    bencher.bench_local(|| pin!(tasks.instrument(ready(()))).poll(&mut context).is_ready());
+}
+
+/// A first reading for the contract, a thread, and the instruments.
+#[divan::bench]
+fn system_metrics_new() -> SystemMetrics {
+    SystemMetrics::new(&NoopMeterProvider::new())
+}
+
+/// A first reading of this process and its container, a thread, and the instruments.
+#[divan::bench]
+fn process_metrics_new() -> ProcessMetrics {
+    ProcessMetrics::new(&NoopMeterProvider::new())
+}
+
+/// A first reading of this machine, a thread, and the instruments.
+#[divan::bench]
+fn host_metrics_new() -> HostMetrics {
+    HostMetrics::new(&NoopMeterProvider::new())
 }

@@ -9,8 +9,11 @@
 //! cargo run --release -p barograph-benches -- load           # 200 scrapers, 2,000 slow clients (Linux)
 //! cargo run --release -p barograph-benches -- fleet          # 200 endpoints and real servers (Linux)
 //! cargo run --release -p barograph-benches -- fleet --cardinality   # other sizes
+//! cargo run --release -p barograph-benches -- http           # what a layer adds to a request
+//! cargo run --release -p barograph-benches -- http --load    # a service under the load of wrk (Linux)
 //! cargo run --release -p barograph-benches -- record
 //! cargo run --release -p barograph-benches -- record --readers   # scraped, and pushed by OTLP as well
+//! cargo run --release -p barograph-benches -- record --operations   # a function measured from one declaration
 //! cargo bench -p barograph-benches                           # parts of Barograph by themselves
 //! ```
 
@@ -20,6 +23,7 @@
 mod check;
 mod compression;
 mod fleet;
+mod http;
 mod load;
 mod memory;
 mod ours;
@@ -37,7 +41,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["record"] => [1, 2, 8].into_iter().for_each(|threads| println!("{}", record::measure(threads))),
+        ["record", "--operations"] => {
+            [1, 2].into_iter().for_each(|threads| println!("{}", record::measure_operations(threads)));
+        }
         ["record", "--readers"] => println!("{}", record::measure_readers()),
+        ["record", "--exemplars"] => println!("{}", record::measure_exemplars()),
         ["scrape"] => println!("{}", scrape::measure(&HEADLINE)),
         ["scrape", "--all"] => WORKLOADS.iter().for_each(|workload| println!("{}", scrape::measure(workload))),
         ["compression"] => println!("{}", compression::measure(&HEADLINE)),
@@ -45,6 +53,10 @@ fn main() -> ExitCode {
         ["load"] => println!("{}", load::measure()),
         ["fleet"] => println!("{}", fleet::measure()),
         ["fleet", "--cardinality"] => println!("{}", fleet::measure_cardinality()),
+        ["http"] => println!("{}", http::measure()),
+        ["http", "--load"] => println!("{}", http::measure_load()),
+        // What `http --load` starts: one service in a process of its own.
+        ["http", "--serve", service] => http::serve(service),
         // What `fleet` starts: one endpoint of many.
         ["fleet", "--serve", size] => fleet::serve(size),
         // What `load` starts: an endpoint in a process of its own.
@@ -54,7 +66,7 @@ fn main() -> ExitCode {
         ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
             eprintln!(
-                "usage: cargo run --release -p barograph-benches -- record [--readers] | scrape [--all] | compression | memory | load | fleet [--cardinality]"
+                "usage: cargo run --release -p barograph-benches -- record [--readers | --operations | --exemplars] | scrape [--all] | compression | memory | load | fleet [--cardinality] | http [--load]"
             );
             return ExitCode::from(2);
         }

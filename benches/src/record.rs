@@ -2,20 +2,24 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, LazyLock};
+use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use barograph::config::{
-    MetricReader, OtlpMetricExporter, PeriodicMetricReader, PushMetricExporter, TemporalityPreference,
+    ExemplarFilter, MetricReader, OtlpMetricExporter, PeriodicMetricReader, PushMetricExporter, TemporalityPreference,
 };
-use barograph::{CounterSpec, HistogramSpec, MeterExt, Telemetry, attribute, buckets};
+use barograph::{
+    Attribute, CounterSpec, HistogramSpec, MeterExt, OperationSpec, Telemetry, UpDownCounterSpec, attribute, buckets,
+};
+use barograph_instrumentation_metrics::MetricsRecorder;
 use measured::label::{LabelValue, LabelVisitor};
 use measured::metric::histogram::Thresholds;
 use measured::{CounterVec, FixedCardinalityLabel, HistogramVec, LabelGroup};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -72,6 +76,25 @@ struct Labels {
 const CALLS: CounterSpec<(Api, Status)> = CounterSpec::new("bench.calls", "{call}", "Calls, typed.");
 const DURATION: HistogramSpec<(Api, Status)> =
     HistogramSpec::new("bench.duration", "s", "Durations, typed.").buckets(buckets::SECONDS);
+
+/// The same three metrics, as an operation and by hand.
+const OPERATION: OperationSpec<Ended> = OperationSpec { calls: ENDED, duration: TOOK, active: ACTIVE };
+const ENDED: CounterSpec<Ended> = CounterSpec::new("bench.operation.calls", "{call}", "Calls.");
+const TOOK: HistogramSpec<Ended> =
+    HistogramSpec::new("bench.operation.duration", "s", "Durations.").buckets(buckets::SECONDS);
+const ACTIVE: UpDownCounterSpec = UpDownCounterSpec::new("bench.operation.active_calls", "{call}", "Calls.");
+
+attribute! {
+    /// How an operation ended.
+    pub(crate) enum Ended: "outcome" { Success = "success", Error = "error", Cancelled = "cancelled" }
+    unfinished => Cancelled
+}
+
+impl From<&Result<u64, u64>> for Ended {
+    fn from(result: &Result<u64, u64>) -> Self {
+        if result.is_ok() { Self::Success } else { Self::Error }
+    }
+}
 
 /// The operations of a round, shared out among the threads.
 const OPERATIONS: usize = 1_000 * BATCH;
@@ -160,6 +183,106 @@ pub(crate) fn measure_readers() -> String {
     tables
 }
 
+/// What measuring a function costs that does nothing, as an operation, and with the same metrics by hand.
+pub(crate) fn measure_operations(threads: usize) -> String {
+    let inputs = black_box(vec![(1_u64, Api::DeepSeek, Status::Success); BATCH]);
+    let bench = Bench { threads, inputs };
+    let table =
+        Table { rounds: ROUNDS, per_round: OPERATIONS / threads, unit: ("ns", 1e9), references: &[("by hand", 0)] };
+    let telemetry = pipeline(None);
+    let meter = telemetry.meter("bench");
+    let operation = meter.operation(&OPERATION);
+    let (calls, duration, active) = (meter.counter(&ENDED), meter.histogram(&TOOK), meter.up_down_counter(&ACTIVE));
+    let work = |n: u64, status: Status| if status.index() == 0 { Ok(n) } else { Err(n) };
+    let contestants = vec![
+        bench.contestant("by hand, without a thought of panics: `add`, `record`, two clock reads", |n, _, status| {
+            active.add(1, ());
+            let started = Instant::now();
+            let result = black_box(work(n, status));
+            let outcome = Ended::from(&result);
+            duration.record(started.elapsed().as_secs_f64(), outcome);
+            calls.add(1, outcome);
+            active.add(-1, ());
+        }),
+        bench.contestant("by hand with the guards: `InFlight`, `OutcomeTimer` and a counter", |n, _, status| {
+            let _active = active.in_flight(());
+            let timer = duration.start_outcome_timer();
+            let outcome = Ended::from(&black_box(work(n, status)));
+            timer.finish(outcome);
+            calls.add(1, outcome);
+        }),
+        bench.contestant("`operation.run`", |n, _, status| {
+            let _ = operation.run(|| black_box(work(n, status)));
+        }),
+        bench.contestant("`operation.start().run`", |n, _, status| {
+            let _ = operation.start().run(|| black_box(work(n, status)));
+        }),
+        bench.contestant("two clock reads alone", |n, _, status| {
+            let started = Instant::now();
+            let _ = black_box(work(n, status));
+            black_box(started.elapsed().as_secs_f64());
+        }),
+    ];
+    format!("### An operation, threads: {threads}\n\n{}", table.measure(contestants))
+}
+
+/// What a record costs where exemplars are not wanted, where they are and there is no span, and inside of one.
+pub(crate) fn measure_exemplars() -> String {
+    let inputs = black_box(vec![(1_u64, Api::DeepSeek, Status::Success); BATCH]);
+    let bench = Bench { threads: 1, inputs };
+    let table = Table { rounds: ROUNDS, per_round: OPERATIONS, unit: ("ns", 1e9), references: &[("off", 0)] };
+    let inside = |flags| {
+        let (trace, span) = (TraceId::from(0xabcd_u128), SpanId::from(0xabcd_u64));
+        let span = SpanContext::new(trace, span, flags, false, TraceState::NONE);
+        Context::new().with_remote_span_context(span)
+    };
+    let cases = || {
+        [
+            ("always_off, inside a sampled span", ExemplarFilter::AlwaysOff, inside(TraceFlags::SAMPLED)),
+            ("trace_based, outside of any span", ExemplarFilter::TraceBased, Context::new()),
+            ("trace_based, inside an unsampled span", ExemplarFilter::TraceBased, inside(TraceFlags::NOT_SAMPLED)),
+            ("trace_based, inside a sampled span", ExemplarFilter::TraceBased, inside(TraceFlags::SAMPLED)),
+        ]
+    };
+    let pipeline = |filter| {
+        let builder = Telemetry::builder("bench").without_endpoint().with_exemplar_filter(filter);
+        builder.start().expect("no endpoint, nothing to fail")
+    };
+    let typed_counters = cases().map(|(name, filter, context)| {
+        let telemetry = pipeline(filter);
+        let calls = telemetry.meter("bench").counter(&CALLS);
+        bench.contestant_in(context, name, move |n, api, status| {
+            let _ = &telemetry;
+            calls.add(n, (api, status));
+        })
+    });
+    let typed_histograms = cases().map(|(name, filter, context)| {
+        let telemetry = pipeline(filter);
+        let duration = telemetry.meter("bench").histogram(&DURATION);
+        bench.contestant_in(context, name, move |n, api, status| {
+            let _ = &telemetry;
+            duration.record(seconds(n), (api, status));
+        })
+    });
+    let open_counters = cases().map(|(name, filter, context)| {
+        let telemetry = pipeline(filter);
+        let calls = telemetry.meter("bench").u64_counter("bench.calls").build();
+        bench.contestant_in(context, name, move |n, api, status| {
+            let _ = &telemetry;
+            calls.add(n, &[KeyValue::new("api", api.as_str()), KeyValue::new("status", status.as_str())]);
+        })
+    });
+    let mut tables = String::new();
+    for (name, contestants) in [
+        ("typed counter, 2 attributes", typed_counters),
+        ("typed histogram, 2 attributes", typed_histograms),
+        ("OpenTelemetry counter, 2 attributes", open_counters),
+    ] {
+        tables += &format!("### Recording with exemplars: {name}\n\n{}\n", table.measure(contestants.into()));
+    }
+    tables
+}
+
 /// A pipeline that is scraped, and pushes as well if it is told how: to nobody, once an hour.
 fn pipeline(pushed: Option<TemporalityPreference>) -> Telemetry {
     let builder = Telemetry::builder("bench").without_endpoint();
@@ -187,17 +310,55 @@ impl Bench {
         name: &'static str,
         operation: impl Fn(u64, Api, Status) + Sync + 'a,
     ) -> Contestant<'a> {
-        Contestant::new(name, None, move || self.time(&operation))
+        self.contestant_in(Context::new(), name, operation)
+    }
+
+    /// Records where this is the current context.
+    fn contestant_in<'a>(
+        &'a self,
+        context: Context,
+        name: &'static str,
+        operation: impl Fn(u64, Api, Status) + Sync + 'a,
+    ) -> Contestant<'a> {
+        Contestant::new(name, None, move || self.time(&context, &operation))
+    }
+
+    /// Each thread has the recorder for its own.
+    fn contestant_on<'a>(
+        &'a self,
+        recorder: Arc<MetricsRecorder>,
+        name: &'static str,
+        operation: impl Fn(u64, Api, Status) + Sync + 'a,
+    ) -> Contestant<'a> {
+        Contestant::new(name, None, move || {
+            self.time_within(|work| metrics::with_local_recorder(&recorder, work), &operation)
+        })
     }
 
     /// From the first thread's start to the last one's end. Starting the threads is not counted.
-    fn time(&self, operation: impl Fn(u64, Api, Status) + Sync) -> Duration {
+    fn time(&self, context: &Context, operation: impl Fn(u64, Api, Status) + Sync) -> Duration {
+        let within = |work: &mut dyn FnMut()| {
+            let _current = context.clone().attach();
+            work();
+        };
+        self.time_within(within, operation)
+    }
+
+    fn time_within(
+        &self,
+        surround: impl Fn(&mut dyn FnMut()) + Sync,
+        operation: impl Fn(u64, Api, Status) + Sync,
+    ) -> Duration {
         let barrier = Barrier::new(self.threads);
         let work = || {
-            barrier.wait();
-            let start = Instant::now();
-            repeat(OPERATIONS / BATCH / self.threads, &self.inputs, &operation);
-            (start, Instant::now())
+            let mut times = None;
+            surround(&mut || {
+                barrier.wait();
+                let start = Instant::now();
+                repeat(OPERATIONS / BATCH / self.threads, &self.inputs, &operation);
+                times = Some((start, Instant::now()));
+            });
+            times.expect("it was called")
         };
         let times: Vec<(Instant, Instant)> = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(work)).collect();
@@ -306,14 +467,28 @@ fn metrics(bench: &Bench) -> Vec<Contestant<'_>> {
     let upkeep = &*METRICS;
     let counter = metrics::counter!("bench_bound_calls_total");
     let histogram = metrics::histogram!("bench_duration_seconds");
+    let telemetry = pipeline(None);
+    let recorder = Arc::new(MetricsRecorder::new(telemetry.meter_provider()));
+    let (bridged_counter, bridged_histogram) = metrics::with_local_recorder(&recorder, || {
+        (metrics::counter!("bench_bound_calls_total"), metrics::histogram!("bench_duration_seconds"))
+    });
     vec![
+        bench.contestant("metrics counter on barograph, handle", move |n, _, _| {
+            let _ = &telemetry;
+            bridged_counter.increment(n);
+        }),
+        // A local recorder is looked up like a global one.
+        bench.contestant_on(recorder, "metrics counter on barograph, macro, 2 labels", |n, api, status| {
+            metrics::counter!("bench_calls_total", "api" => api.as_str(), "status" => status.as_str()).increment(n);
+        }),
+        bench.contestant("metrics histogram on barograph, handle", move |n, _, _| bridged_histogram.record(seconds(n))),
         bench.contestant("metrics counter, handle", move |n, _, _| counter.increment(n)),
         bench.contestant("metrics counter, macro, 2 labels", |n, api, status| {
             metrics::counter!("bench_calls_total", "api" => api.as_str(), "status" => status.as_str()).increment(n);
         }),
         // It only stores the value: sorting into buckets is left to the upkeep, which is not counted here.
         Contestant::new("metrics histogram, handle, without upkeep", None, move || {
-            let time = bench.time(|n, _, _| histogram.record(seconds(n)));
+            let time = bench.time(&Context::new(), |n, _, _| histogram.record(seconds(n)));
             upkeep.run_upkeep();
             time
         }),
