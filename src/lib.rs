@@ -26,7 +26,10 @@
 //!   [`buckets`] has boundaries that fit.
 //! - **Record**: [`MeterExt`] builds typed handles on any OpenTelemetry meter: [`Counter`], [`UpDownCounter`],
 //!   [`Gauge`], [`Histogram`], observables and [`KeyedGauge`]; [`Timer`], [`OutcomeTimer`] and [`InFlight`] are guards
-//!   that cannot forget.
+//!   that cannot forget. [`operation!`] declares a function's calls, outcomes, durations and calls in progress at once;
+//!   its [`Operation`] measures a closure or a future.
+//!   What counters and histograms record inside a sampled span leads to its trace: see
+//!   [`TelemetryBuilder::with_exemplar_filter`].
 //! - **Run**: [`Telemetry`] is the pipeline: it hands out guarded meters, answers scrapes, pushes, and shuts down in time.
 //!   [`Telemetry::from_env`] makes it what the environment asks for; [`config`] is what it can be made of.
 //!   [`View`] renames, re-buckets, narrows or drops without touching a component. [`ScrapeService`] mounts the endpoint
@@ -34,6 +37,7 @@
 //! - **Trust**: a callback that panics loses its own series and nothing else; a name never doubles its unit or its
 //!   `_total`; what Prometheus could not read is left out and counted; [`Telemetry::verify`] says at start what is
 //!   wrong, naming both sides. What the pipeline says about itself is listed in [`SELF_METRICS`].
+//! - **Ship**: the [`guide`] is about names, cardinality, buckets, tests, operation, and migrating from other crates.
 //!
 //! # Features
 //!
@@ -45,6 +49,7 @@
 //! - `zstd`: pages and OTLP compressed with zstd.
 //! - `web-config`: TLS, client certificates, passwords and tokens for the endpoint
 //!   ([`TelemetryBuilder::with_web_config`]).
+//! - `testing`: the module `testing`, for tests: a pipeline of their own, assertions about metrics, golden pages, a linter.
 //! - `config-file`: files of OpenTelemetry's declarative configuration.
 //!
 //! The whole [`opentelemetry`] crate is re-exported: two versions of it in one binary are two worlds, of which one
@@ -58,11 +63,18 @@ pub mod config;
 #[cfg(feature = "prometheus")]
 mod error;
 #[cfg(feature = "prometheus")]
+mod exemplar;
+#[cfg(not(feature = "prometheus"))]
+#[path = "exemplar/none.rs"]
+mod exemplar;
+#[cfg(feature = "prometheus")]
 mod exporter;
 #[cfg(feature = "prometheus")]
 mod exposition;
 #[cfg(feature = "prometheus")]
 mod guard;
+#[cfg(all(any(doc, doctest), feature = "prometheus"))]
+pub mod guide;
 mod instrument;
 #[cfg(feature = "prometheus")]
 mod pipeline;
@@ -75,6 +87,8 @@ mod scrape;
 #[cfg(feature = "prometheus")]
 mod self_metrics;
 mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "prometheus")]
 mod view;
 
@@ -82,13 +96,13 @@ mod view;
 pub use attribute::all_distinct;
 pub use attribute::{Attribute, AttributeInfo, AttributeSet, MAX_CARDINALITY, Outcome};
 pub use instrument::{
-    Counter, Gauge, Histogram, InFlight, KeyedGauge, MeterExt, Observer, OutcomeTimer, Registration, Timer,
-    UpDownCounter,
+    Call, CallOutcome, Counter, Gauge, Histogram, InFlight, KeyedGauge, MeterExt, Observer, Operation,
+    OperationAttributes, OperationSpec, OutcomeTimer, Registration, Timer, UpDownCounter, is_in_callback,
 };
 pub use opentelemetry;
 pub use spec::{
     CounterSpec, Descriptor, GaugeSpec, HistogramSpec, Kind, ObservableCounterSpec, ObservableGaugeSpec,
-    ObservableUpDownCounterSpec, UpDownCounterSpec, buckets,
+    ObservableUpDownCounterSpec, UpDownCounterSpec, ViewSpec, buckets,
 };
 #[cfg(feature = "prometheus")]
 pub use {
@@ -106,6 +120,6 @@ pub use {
 };
 
 /// Compiles the README's programs.
-#[cfg(all(doctest, feature = "prometheus"))]
+#[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

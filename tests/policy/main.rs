@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod rules;
+mod semconv;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,8 +16,10 @@ mod dashboards;
 mod generator;
 
 /// The rooms of `src/`, from the roof to the ground: an import may only point down this list.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 18] = [
     "lib",
+    "guide",
+    "testing",
     "pipeline",
     "scrape",
     "exporter",
@@ -28,6 +31,7 @@ const ROOMS: [&str; 15] = [
     "instrument",
     "spec",
     "attribute",
+    "exemplar",
     "resource",
     "runtime",
     "error",
@@ -73,7 +77,7 @@ fn components() -> Vec<PathBuf> {
     folders
 }
 
-/// Every spec of the components.
+/// Every spec of the components: those with more tables than one have them in the order of their README.
 fn metrics() -> Vec<(&'static str, &'static [Descriptor])> {
     vec![
         ("test-watcher", barograph_instrumentation_test_watcher::semconv::METRICS),
@@ -81,6 +85,12 @@ fn metrics() -> Vec<(&'static str, &'static [Descriptor])> {
         ("async-bridge", barograph_instrumentation_async_bridge::semconv::METRICS),
         ("api-clients", barograph_instrumentation_api_clients::semconv::METRICS),
         ("system", barograph_instrumentation_system::semconv::METRICS),
+        ("http", barograph_instrumentation_http::semconv::METRICS),
+        ("system", barograph_instrumentation_system::semconv::PROCESS_METRICS),
+        ("system", barograph_instrumentation_system::semconv::OTHER_PROCESS_METRICS),
+        ("system", barograph_instrumentation_system::semconv::HOST_METRICS),
+        ("tokio", barograph_instrumentation_tokio::semconv::METRICS),
+        ("tokio", barograph_instrumentation_tokio::semconv::UNSTABLE_METRICS),
     ]
 }
 
@@ -180,7 +190,7 @@ fn names_are_unique_and_conventional() {
                 rule(!name.split(['.', '_']).any(|part| part == word), "the exposition adds the unit");
             }
             rule(
-                matches!(unit, "s" | "By" | "%" | "") || (unit.starts_with('{') && unit.ends_with('}')),
+                matches!(unit, "s" | "By" | "%" | "1" | "") || (unit.starts_with('{') && unit.ends_with('}')),
                 "units are base units of UCUM",
             );
             rule(
@@ -192,8 +202,13 @@ fn names_are_unique_and_conventional() {
             rule((kind == Kind::Histogram) == metric.buckets.is_some(), "histograms choose buckets that fit the work");
             for attribute in metric.attributes {
                 let of_words = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-                rule(of_words(attribute.key), "attribute keys are lower case words");
-                rule(attribute.values.iter().all(|value| of_words(value)), "attribute values are lower case words");
+                rule(attribute.key.split('.').all(of_words), "attribute keys are lower case words");
+                // Dotted keys are those of the semantic conventions, which have values of their own.
+                let is_own = !attribute.key.contains('.');
+                rule(
+                    !is_own || attribute.values.iter().all(|value| of_words(value)),
+                    "attribute values are lower case words",
+                );
             }
         }
     }
@@ -203,10 +218,13 @@ fn names_are_unique_and_conventional() {
 
 #[test]
 fn readme_tables_equal_the_specs() {
-    for (component, metrics) in metrics() {
+    let components: BTreeSet<&str> = metrics().into_iter().map(|(component, _)| component).collect();
+    for component in components {
         let readme = fs::read_to_string(root().join("instrumentation").join(component).join("README.md")).unwrap();
-        let table: Vec<&str> = readme.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-        let rows: Vec<String> = metrics.iter().map(row).collect();
+        let is_metric = |line: &&str| line.starts_with("| ") && !line.starts_with("| OTel name ");
+        let table: Vec<&str> = readme.lines().filter(is_metric).collect();
+        let tables = metrics().into_iter().filter(|(other, _)| *other == component);
+        let rows: Vec<String> = tables.flat_map(|(_, metrics)| metrics.iter().map(row)).collect();
         assert_eq!(
             table,
             rows,
@@ -217,11 +235,9 @@ fn readme_tables_equal_the_specs() {
 }
 
 fn row(metric: &Descriptor) -> String {
-    let attributes: Vec<String> = metric
-        .attributes
-        .iter()
-        .map(|attribute| format!("{}: {}", attribute.key, attribute.values.join(" ")))
-        .collect();
+    let closed = metric.attributes.iter().map(|attribute| format!("{}: {}", attribute.key, attribute.values.join(" ")));
+    let open = metric.open_attributes.iter().map(|key| format!("{key}: *open*"));
+    let attributes: Vec<String> = closed.chain(open).collect();
     let Descriptor { name, kind, unit, description, .. } = metric;
     let scraped = metric.scraped_name().unwrap();
     format!("| {name} | {kind} | {unit} | {} | {scraped} | {description} |", attributes.join("; "))
@@ -253,6 +269,46 @@ fn the_quickstart_is_the_same_wherever_it_is_shown() {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let commented: String = program.lines().map(|line| format!("//! {line}").trim_end().to_owned() + "\n").collect();
     assert!(library.contains(&commented), "src/lib.rs: its program is examples/quickstart.rs");
+}
+
+#[test]
+fn the_programs_that_the_guide_shows_are_those_that_are_tested() {
+    let guide = fs::read_to_string(root().join("src/guide/migrating.md")).unwrap();
+    let folder = root().join("tests/suite/migrating");
+    for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let fence = match name.strip_suffix(".py") {
+            _ if name == "page.rs" || path.is_dir() => continue,
+            Some(_) => "python",
+            None => "rust,no_run",
+        };
+        let program = fs::read_to_string(&path).unwrap();
+        assert!(
+            guide.contains(&format!("```{fence}\n{program}```\n")),
+            "src/guide/migrating.md: it shows tests/suite/migrating/{name} as it is"
+        );
+    }
+}
+
+/// What a person reads in the log or in an answer is looked up in the guide, as it is said.
+#[test]
+fn what_the_guide_quotes_is_what_the_program_says() {
+    let source: String = rust_files("src").into_iter().map(|(_, text)| text).collect();
+    let guide = fs::read_to_string(root().join("src/guide/operating.md")).unwrap();
+    let (_, quotes) = guide.split_once("## Troubleshooting").unwrap();
+    let (quotes, _) = quotes.split_once("### When nothing says anything").unwrap();
+    let mut found = 0;
+    for row in quotes.lines().filter(|line| line.starts_with("| ")) {
+        let said = row.split(" | ").next().unwrap();
+        // What an error says of a variable or a line of a file is that reader's.
+        for quote in said.split('`').skip(1).step_by(2).filter(|quote| !quote.ends_with(": …")) {
+            for part in quote.split('…').filter(|part| !part.trim().is_empty()) {
+                assert!(source.contains(part.trim()), "src/guide/operating.md: nothing says `{part}` of `{quote}`");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 30, "only {found} quotes were looked at");
 }
 
 #[test]
