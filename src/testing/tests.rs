@@ -424,3 +424,22 @@ fn a_pipeline_leaves_no_thread_behind() {
     let output = String::from_utf8(child.output().unwrap().stdout).unwrap();
     assert!(output.contains("1 passed"), "{output}");
 }
+
+#[test]
+fn an_attempt_that_fails_does_not_use_up_a_change() {
+    let telemetry = TestTelemetry::new();
+    let meter = telemetry.meter("worker");
+    let (jobs, done) = (meter.u64_counter("worker.jobs").build(), meter.u64_counter("worker.done").build());
+    jobs.add(1, &[]);
+    let mut attempts = 0;
+    telemetry.eventually(|telemetry| {
+        attempts += 1;
+        telemetry.metric("worker.jobs").delta(1);
+        if attempts == 2 {
+            done.add(1, &[]);
+        }
+        telemetry.metric("worker.done").value(1);
+    });
+    assert_eq!(attempts, 2);
+    telemetry.metric("worker.jobs").delta(0);
+}

@@ -255,3 +255,17 @@ fn metrics_with_names_of_their_own_are_an_operation_too_and_views_apply_to_each(
     telemetry.metric("desk_answer_time_seconds_bucket").with([("outcome", "success"), ("le", "3600")]).value(1);
     telemetry.metric("desk_open_questions").value(0);
 }
+
+#[test]
+fn a_call_that_is_dropped_because_something_else_panics_is_cancelled() {
+    let (telemetry, lookup) = start();
+    let mut waiting = Box::pin(lookup.instrument(pending::<Result<(), ()>>()));
+    assert!(poll(waiting.as_mut()).is_pending());
+    let beside = AssertUnwindSafe(move || {
+        let _waiting = waiting;
+        std::panic::resume_unwind(Box::new("quietly"));
+    });
+    catch_unwind(beside).unwrap_err();
+    // Success, error, cancelled, panic.
+    assert_eq!(recorded(&telemetry), ([0.0, 0.0, 1.0, 0.0], 0.0));
+}
