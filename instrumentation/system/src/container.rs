@@ -228,9 +228,9 @@ fn text(cgroup: &Path, file: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use tempfile::TempDir;
 
     use super::*;
+    use crate::fixture::machine;
 
     #[test]
     fn under_v2_the_limits_are_those_of_the_cgroup() {
@@ -398,16 +398,5 @@ mod tests {
         assert_eq!(at(1000).percent_since(&at(1250), second), None);
         assert_eq!(at(1250).percent_since(&at(1000), Duration::ZERO), None);
         assert_eq!(CpuUse { cgroup: "/b".into(), ..at(1250) }.percent_since(&at(1000), second), None);
-    }
-
-    /// A folder with these files, laid out like the root of a machine.
-    fn machine(files: &[(&str, &str)]) -> TempDir {
-        let root = TempDir::new().unwrap();
-        for (path, content) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        root
     }
 }

@@ -326,9 +326,9 @@ fn filesystem(disk: &Disk) -> Option<FilesystemReading> {
 
 #[cfg(test)]
 mod tests {
-    use tempfile::TempDir;
 
     use super::*;
+    use crate::fixture::{machine, write};
 
     #[test]
     fn everything_is_read_from_proc() {
@@ -483,17 +483,5 @@ mod tests {
         assert!(reading.memory_limit > Some(1e6), "{reading:?}");
         assert!(reading.cpus >= Some(1.0), "{reading:?}");
         assert_eq!(reading.cpu_time, None);
-    }
-
-    fn machine(files: &[(&str, &str)]) -> TempDir {
-        let root = TempDir::new().unwrap();
-        files.iter().for_each(|(path, content)| write(&root, path, content));
-        root
-    }
-
-    fn write(root: &TempDir, path: &str, content: &str) {
-        let path = root.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
     }
 }

@@ -33,6 +33,8 @@
 //! What the operating system does not tell is absent, never zero. Names, units and descriptions are in [`semconv`].
 
 mod container;
+#[cfg(test)]
+mod fixture;
 mod host;
 mod instruments;
 mod process;

@@ -288,9 +288,8 @@ fn has_ended(error: &io::Error) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use tempfile::TempDir;
-
     use super::*;
+    use crate::fixture::{machine, write};
 
     const STAT: &str = "4242 (a) (b c) R 1 4242 4242 0 -1 4194304 1500 0 7 0 250 125 9 9 20 0 3 0 500000 3133440 383 18446744073709551615 1 1 0";
     const STATUS: &str = "Name:\tb\nVmPeak:\t    9 kB\nVmSize:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t3\n";
@@ -483,17 +482,5 @@ mod tests {
         assert!(reading.virtual_bytes >= reading.resident_bytes, "{reading:?}");
         assert!(reading.start_time > Some(1e9), "{reading:?}");
         assert_eq!(reading.threads, None);
-    }
-
-    fn machine(files: &[(&str, &str)]) -> TempDir {
-        let root = TempDir::new().unwrap();
-        files.iter().for_each(|(path, content)| write(&root, path, content));
-        root
-    }
-
-    fn write(root: &TempDir, path: &str, content: &str) {
-        let path = root.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
     }
 }
