@@ -71,6 +71,7 @@ mod exemplar;
 mod exporter;
 #[cfg(feature = "prometheus")]
 mod exposition;
+mod failure;
 #[cfg(feature = "prometheus")]
 mod guard;
 #[cfg(all(any(doc, doctest), feature = "prometheus"))]
@@ -95,6 +96,7 @@ mod view;
 #[doc(hidden)]
 pub use attribute::all_distinct;
 pub use attribute::{Attribute, AttributeInfo, AttributeSet, MAX_CARDINALITY, Outcome};
+pub use failure::{ClassifiedError, Failure};
 pub use instrument::{
     Call, CallOutcome, Counter, Gauge, Histogram, InFlight, KeyedGauge, MeterExt, Observer, Operation,
     OperationAttributes, OperationSpec, OutcomeTimer, Registration, Timer, UpDownCounter, is_in_callback,

@@ -44,17 +44,16 @@
 //! count of the request duration. The metrics themselves are declared in [`semconv`].
 
 mod call;
-mod classify;
 mod instruments;
 mod layer;
 pub mod semconv;
 
 pub use call::ApiCall;
-pub use classify::ClassifiedError;
 pub use layer::{ApiClientFuture, ApiClientLayer, ApiClientService};
 
 use std::sync::Arc;
 
+use barograph::ClassifiedError;
 use barograph::opentelemetry::InstrumentationScope;
 use barograph::opentelemetry::metrics::MeterProvider;
 
@@ -120,7 +119,7 @@ impl ApiClientMetrics {
     where
         E: ClassifiedError<Form>,
     {
-        self.layer_with(api, E::error_type)
+        self.layer_with(api, |error: &E| error.failure().into())
     }
 
     /// Like [`layer`](Self::layer), for a client whose errors say more by methods of their own: `classify` tells their

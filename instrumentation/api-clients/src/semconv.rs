@@ -1,6 +1,8 @@
 //! What an API client records: the only place where a name, a unit or a description is written.
 
-use barograph::{CounterSpec, Descriptor, GaugeSpec, HistogramSpec, attribute, buckets};
+use std::error::Error;
+
+use barograph::{CounterSpec, Descriptor, Failure, GaugeSpec, HistogramSpec, attribute, buckets};
 
 /// The name of the instrumentation scope.
 pub const SCOPE: &str = "api_clients";
@@ -38,6 +40,24 @@ attribute! {
         Other = "other",
     }
     unknown => Other
+}
+
+impl ErrorType {
+    /// The type of an error, from the first of it and its causes that says so: see [`Failure`].
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        Failure::of(error).into()
+    }
+}
+
+impl From<Failure> for ErrorType {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Timeout => Self::Timeout,
+            Failure::Connect => Self::Connect,
+            Failure::Other => Self::Other,
+        }
+    }
 }
 
 attribute! {

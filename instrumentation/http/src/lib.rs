@@ -51,7 +51,6 @@
 //! [semantic conventions 1.44.0 for HTTP metrics]: https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-metrics.md
 
 mod body;
-mod classify;
 mod client;
 mod exchange;
 mod future;
@@ -62,13 +61,13 @@ pub mod semconv;
 mod server;
 
 pub use body::{RequestBody, ResponseBody};
-pub use classify::ClassifiedError;
 pub use client::{HttpClientLayer, HttpClientService, UrlTemplate};
 pub use future::ResponseFuture;
 pub use server::{HttpServerLayer, HttpServerService};
 
 use std::sync::Arc;
 
+use barograph::ClassifiedError;
 use barograph::opentelemetry::InstrumentationScope;
 use barograph::opentelemetry::metrics::{Meter, MeterProvider};
 
@@ -112,7 +111,7 @@ impl HttpServerMetrics {
     where
         E: ClassifiedError<Form>,
     {
-        self.layer_with(E::error_type)
+        self.layer_with(|error: &E| error.failure().into())
     }
 
     /// Like [`layer`](Self::layer), for a service whose errors say more by methods of their own: `classify` tells their
@@ -163,7 +162,7 @@ impl HttpClientMetrics {
     where
         E: ClassifiedError<Form>,
     {
-        self.layer_with(E::error_type)
+        self.layer_with(|error: &E| error.failure().into())
     }
 
     /// Like [`layer`](Self::layer), for a client whose errors say more by methods of their own: `classify` tells their

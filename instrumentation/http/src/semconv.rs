@@ -8,7 +8,9 @@
 //! [semantic conventions 1.44.0 for HTTP metrics]: https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-metrics.md
 //! [conventions for gRPC]: https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/rpc/grpc.md
 
-use barograph::{Descriptor, HistogramSpec, UpDownCounterSpec, attribute, buckets};
+use std::error::Error;
+
+use barograph::{Descriptor, Failure, HistogramSpec, UpDownCounterSpec, attribute, buckets};
 
 /// The name of the instrumentation scope.
 pub const SCOPE: &str = "http";
@@ -66,6 +68,24 @@ attribute! {
         Body = "body",
         /// Another error of the service.
         Other = "_OTHER",
+    }
+}
+
+impl ErrorType {
+    /// The type of an error, from the first of it and its causes that says so: see [`Failure`].
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        Failure::of(error).into()
+    }
+}
+
+impl From<Failure> for ErrorType {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Timeout => Self::Timeout,
+            Failure::Connect => Self::Connect,
+            Failure::Other => Self::Other,
+        }
     }
 }
 

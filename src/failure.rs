@@ -1,16 +1,33 @@
-//! What kind of failure an error is.
+//! What kind of failure an error is, for components that tell their errors apart by type.
+//!
+//! Errors of the network pass through many hands, each of which wraps them. What became of the call is said by one of the
+//! causes, mostly an [`io::Error`], and is the same question for every component that makes calls.
 
 use std::error::Error;
 use std::io;
 
-use crate::semconv::ErrorType;
+/// Why a call failed, as far as its error tells.
+///
+/// ```
+/// use std::io;
+///
+/// use barograph::Failure;
+///
+/// let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+/// assert_eq!(Failure::of(&io::Error::other(refused)), Failure::Connect);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It took too long: an [`io::ErrorKind::TimedOut`], or a time-out of tower or tokio.
+    Timeout,
+    /// There was no connection, or it broke: an [`io::Error`] about one that was refused, unreachable or broken.
+    Connect,
+    /// Everything else.
+    Other,
+}
 
-impl ErrorType {
-    /// The type of an error, from the first of it and its causes that says so.
-    ///
-    /// - `timeout`: an [`io::ErrorKind::TimedOut`], or a time-out of tower or tokio;
-    /// - `connect`: an [`io::Error`] about a connection that was refused, unreachable or broken;
-    /// - `other`: everything else.
+impl Failure {
+    /// The failure that the first of an error and its causes tells.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let mut next = Some(error);
@@ -48,13 +65,13 @@ fn is_elapsed(error: &(dyn Error + 'static)) -> bool {
     format!("{error:?}") == "Elapsed(())"
 }
 
-/// An error that [`ApiClientMetrics::layer`](crate::ApiClientMetrics::layer) can classify: any [`Error`], or the boxed
-/// one of tower's middleware, which is not an [`Error`] itself.
+/// An error that a layer can classify: any [`Error`], or the boxed one of tower's middleware, which is not an [`Error`]
+/// itself.
 ///
 /// `Form` tells the two apart for the compiler and is always inferred.
 pub trait ClassifiedError<Form> {
-    /// The type of the error: see [`ErrorType::of`].
-    fn error_type(&self) -> ErrorType;
+    /// See [`Failure::of`].
+    fn failure(&self) -> Failure;
 }
 
 /// The form of a type that is an [`Error`].
@@ -66,14 +83,14 @@ pub enum Plain {}
 pub enum Boxed {}
 
 impl<E: Error + 'static> ClassifiedError<Plain> for E {
-    fn error_type(&self) -> ErrorType {
-        ErrorType::of(self)
+    fn failure(&self) -> Failure {
+        Failure::of(self)
     }
 }
 
 impl ClassifiedError<Boxed> for Box<dyn Error + Send + Sync> {
-    fn error_type(&self) -> ErrorType {
-        ErrorType::of(self.as_ref())
+    fn failure(&self) -> Failure {
+        Failure::of(self.as_ref())
     }
 }
 
@@ -102,36 +119,36 @@ mod tests {
     #[test]
     fn the_kind_of_an_io_error_is_found_at_any_depth() {
         for (kind, expected) in [
-            (io::ErrorKind::TimedOut, ErrorType::Timeout),
-            (io::ErrorKind::ConnectionRefused, ErrorType::Connect),
-            (io::ErrorKind::ConnectionReset, ErrorType::Connect),
-            (io::ErrorKind::HostUnreachable, ErrorType::Connect),
-            (io::ErrorKind::InvalidData, ErrorType::Other),
+            (io::ErrorKind::TimedOut, Failure::Timeout),
+            (io::ErrorKind::ConnectionRefused, Failure::Connect),
+            (io::ErrorKind::ConnectionReset, Failure::Connect),
+            (io::ErrorKind::HostUnreachable, Failure::Connect),
+            (io::ErrorKind::InvalidData, Failure::Other),
         ] {
-            assert_eq!(ErrorType::of(&io::Error::from(kind)), expected, "{kind}");
-            assert_eq!(ErrorType::of(&Wrapper(Wrapper(io::Error::new(kind, "text")))), expected, "{kind}");
-            assert_eq!(ErrorType::of(&io::Error::other(io::Error::from(kind))), expected, "{kind}");
-            assert_eq!(ErrorType::of(&io::Error::other(Wrapper(io::Error::from(kind)))), expected, "{kind}");
+            assert_eq!(Failure::of(&io::Error::from(kind)), expected, "{kind}");
+            assert_eq!(Failure::of(&Wrapper(Wrapper(io::Error::new(kind, "text")))), expected, "{kind}");
+            assert_eq!(Failure::of(&io::Error::other(io::Error::from(kind))), expected, "{kind}");
+            assert_eq!(Failure::of(&io::Error::other(Wrapper(io::Error::from(kind)))), expected, "{kind}");
         }
     }
 
     #[test]
     fn the_first_cause_that_says_something_counts() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert_eq!(ErrorType::of(&io::Error::new(io::ErrorKind::TimedOut, refused)), ErrorType::Timeout);
+        assert_eq!(Failure::of(&io::Error::new(io::ErrorKind::TimedOut, refused)), Failure::Timeout);
     }
 
     #[tokio::test]
     async fn the_time_outs_of_tower_and_tokio_are_timeouts() {
         let of_tower = tower::timeout::error::Elapsed::new();
         let of_tokio = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>()).await.unwrap_err();
-        assert_eq!(ErrorType::of(&of_tower), ErrorType::Timeout);
-        assert_eq!(ErrorType::of(&Wrapper(of_tokio)), ErrorType::Timeout);
+        assert_eq!(Failure::of(&of_tower), Failure::Timeout);
+        assert_eq!(Failure::of(&Wrapper(of_tokio)), Failure::Timeout);
     }
 
     #[test]
     fn a_boxed_error_is_classified_by_what_is_in_the_box() {
         let boxed: Box<dyn Error + Send + Sync> = Box::new(io::Error::from(io::ErrorKind::TimedOut));
-        assert_eq!(boxed.error_type(), ErrorType::Timeout);
+        assert_eq!(boxed.failure(), Failure::Timeout);
     }
 }
