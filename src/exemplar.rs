@@ -1,7 +1,8 @@
 //! Exemplars: of each series, and of each bucket of a histogram, the measurement that was made last inside a sampled span,
 //! with the span's ids. They lead from a point in a graph to the trace of a request that is in it.
 //!
-//! A measurement outside of any span costs a look at the thread's context and nothing else. Nothing is kept of a series, and
+//! A measurement outside of any span costs a look at the thread's context and nothing else; of what typed counters add often only
+//! some is looked at (see `instrument::blocks`). Nothing is kept of a series, and
 //! no memory taken for it, before its first exemplar. Whoever records never waits: where two threads have an exemplar for one
 //! place at once, one of them is left out.
 //!
@@ -241,8 +242,11 @@ impl NumberedSeries {
     pub(crate) fn offer(&self, number: usize, value: u64) {
         if span::may_be(self.filter) {
             self.source.keep(value.into(), || {
-                let all = self.series.get_or_init(|| (0..self.count).map(|_| OnceLock::new()).collect());
-                known(all.get(number)?, || {
+                if self.series.get().is_none() {
+                    // Outside of the lock: to allocate may be what is counted here.
+                    let _ = self.series.set((0..self.count).map(|_| OnceLock::new()).collect());
+                }
+                known(self.series.get()?.get(number)?, || {
                     let attributes: Arc<[KeyValue]> = (self.attributes)(number).into();
                     self.source.find(&attributes, || Arc::clone(&attributes))
                 })

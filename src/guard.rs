@@ -36,7 +36,8 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use crate::error::Problem;
 use crate::exemplar::{Filter, Source};
 use crate::instrument::{
-    Building, Drain, declared_attributes, exact_cardinality, is_in_callback, take_cells, with_attributes,
+    Building, Drain, InCallback, declared_attributes, drain_all, exact_cardinality, is_in_callback, take_cells,
+    with_attributes,
 };
 use crate::self_metrics::{self, Refusal, SelfMetrics};
 use crate::spec::{Kind, buckets};
@@ -151,12 +152,10 @@ impl MeterProvider for GuardedMeterProvider {
     }
 }
 
-/// The cells of every typed counter: see `instrument::cells`.
+/// Every typed counter: see `instrument::series`.
 #[derive(Default)]
 struct Cells {
-    all: Mutex<Vec<Weak<dyn Drain>>>,
-    /// Held while cells are drained: a second reader must not look before what the first one took has arrived.
-    draining: Mutex<()>,
+    all: Mutex<Vec<Arc<dyn Drain>>>,
 }
 
 impl Cells {
@@ -166,23 +165,27 @@ impl Cells {
         let Some(cells) = take_cells(exemplars.cloned()) else {
             return false;
         };
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.all.lock().unwrap_or_else(PoisonError::into_inner);
         // Handles come and go; a list that would grow first lets go of those that are gone.
-        if all.len() == all.capacity() {
-            all.retain(|cells| cells.strong_count() > 0);
+        let is_full = {
+            let all = lock();
+            !all.is_empty() && all.len() == all.capacity()
+        };
+        if is_full {
+            self.drain();
+            // So that it is not full again soon.
+            let mut all = lock();
+            let used = all.len();
+            all.reserve(used);
         }
-        all.push(cells);
+        lock().push(cells);
         true
     }
 
     fn drain(&self) {
-        let _draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<Arc<dyn Drain>> = {
-            let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.iter().filter_map(Weak::upgrade).collect()
-        };
-        // The lock is free again: should one of these be the last handle, it is drained once more when it is dropped.
-        all.iter().for_each(|cells| cells.drain());
+        // Who builds an instrument here, because the SDK logs, may find the list full and come back.
+        let _not_now = InCallback::enter();
+        drain_all(&self.all);
     }
 }
 

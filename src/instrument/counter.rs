@@ -22,9 +22,12 @@ impl<A: AttributeSet> Counter<A> {
     }
 
     /// Adds `value` to the series of `attributes`. For a counter without attributes that is `()`.
+    ///
+    /// Threads do not wait for each other. What was added before a collection began, on the same thread or on one that has been
+    /// joined, is part of it.
     #[inline]
     pub fn add(&self, value: u64, attributes: A) {
-        self.series.add_bits(attributes.index(), value);
+        self.series.add(attributes, value);
     }
 }
 
@@ -32,6 +35,10 @@ impl<A: AttributeSet> Counter<A> {
 /// [`MeterExt::up_down_counter`](crate::MeterExt::up_down_counter).
 ///
 /// Where a thing has a beginning and an end in one place, [`in_flight`](Self::in_flight) cannot forget the end.
+///
+/// Threads do not wait for each other, nor for whoever collects. What goes down is therefore read before what goes up: what goes up
+/// and down again through a handle and its clones, on whatever threads, is never less than it was, and what goes up while somebody
+/// collects may come on top.
 pub struct UpDownCounter<A = ()> {
     series: Shared<BoundUpDownCounter<i64>>,
     attributes: PhantomData<fn(A)>,
@@ -44,16 +51,17 @@ impl<A: AttributeSet> UpDownCounter<A> {
         Self { series, attributes: PhantomData }
     }
 
-    /// Adds `value`, which may be negative, to the series of `attributes`.
+    /// Adds `value`, which may be negative, to the series of `attributes`. What was added before a collection began, on the same
+    /// thread or on one that has been joined, is part of it.
     #[inline]
     pub fn add(&self, value: i64, attributes: A) {
-        self.series.add_bits(attributes.index(), value.cast_unsigned());
+        self.series.add(attributes, value);
     }
 
     /// Counts one up now, and one down when the guard is dropped.
     #[must_use = "the count goes down again when the guard is dropped"]
     pub fn in_flight(&self, attributes: A) -> InFlight {
-        InFlight::new(self.series.clone(), attributes.index())
+        InFlight::new(self.series.clone(), attributes)
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use opentelemetry::metrics::BoundUpDownCounter;
 
 use super::cells::Shared;
+use crate::attribute::AttributeSet;
 
 /// One thing in flight: counted up when the guard is made, down when it is dropped, however that happens.
 ///
@@ -12,13 +13,22 @@ use super::cells::Shared;
 #[must_use = "the count goes down again when the guard is dropped"]
 pub struct InFlight {
     series: Shared<BoundUpDownCounter<i64>>,
-    index: usize,
+    /// `None` for attributes that say of themselves that they are none of the series.
+    index: Option<usize>,
 }
 
 impl InFlight {
-    pub(super) fn new(series: Shared<BoundUpDownCounter<i64>>, index: usize) -> Self {
-        series.add_bits(index, 1);
-        Self { series, index }
+    pub(super) fn new<A: AttributeSet>(series: Shared<BoundUpDownCounter<i64>>, attributes: A) -> Self {
+        let index = Some(attributes.index()).filter(|&index| index < A::CARDINALITY);
+        let this = Self { series, index };
+        this.add(1);
+        this
+    }
+
+    fn add(&self, value: i64) {
+        if let Some(index) = self.index {
+            self.series.add_to(index, value);
+        }
     }
 
     /// Keeps the count up until the future is ready or dropped.
@@ -30,7 +40,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.series.add_bits(self.index, (-1_i64).cast_unsigned());
+        self.add(-1);
     }
 }
 

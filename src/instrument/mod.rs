@@ -17,9 +17,9 @@
 //! # work(&barograph::opentelemetry::metrics::NoopMeterProvider::new());
 //! ```
 //!
-//! A handle holds one cell or bound instrument for each combination of its attributes, so counting is an index into an
-//! array and one atomic operation: it allocates nothing, blocks nobody and never panics. Handles clone freely; handles built
-//! from the same spec on the same meter record into the same series.
+//! A handle has one cell or bound instrument for each combination of its attributes. Every thread counts in cells of its own, so
+//! an add is a load and a store that no other thread waits for: it allocates nothing beyond a thread's first adds, blocks nobody
+//! and never panics. Handles clone freely; handles built from the same spec on the same meter record into the same series.
 //!
 //! Attributes with no closed list of values go through the OpenTelemetry API itself: a spec that names them
 //! [`open`](crate::CounterSpec::open) builds an OpenTelemetry instrument, whose name is then still written once.
@@ -42,6 +42,8 @@
 //! # work(&barograph::opentelemetry::metrics::NoopMeterProvider::new());
 //! ```
 
+#[cfg_attr(not(feature = "prometheus"), allow(dead_code, reason = "without a pipeline nobody collects"))]
+mod blocks;
 mod cells;
 mod counter;
 mod gauge;
@@ -49,11 +51,12 @@ mod histogram;
 mod in_flight;
 mod observable;
 mod operation;
+#[cfg_attr(not(feature = "prometheus"), allow(dead_code, reason = "without a pipeline nobody collects"))]
 mod series;
 mod timer;
 
 #[cfg(feature = "prometheus")]
-pub(crate) use cells::take_cells;
+pub(crate) use cells::{drain_all, take_cells};
 pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;
 pub use histogram::Histogram;
@@ -69,8 +72,6 @@ pub(crate) use series::Drain;
 pub use timer::{OutcomeTimer, Timer};
 
 use std::cell::Cell;
-// What `series` counts with. A model of it brings its own: see `tests/model`.
-use std::sync::atomic;
 
 use opentelemetry::metrics::{self, Meter};
 
@@ -81,6 +82,12 @@ use crate::spec::{
     CounterSpec, GaugeSpec, HistogramSpec, ObservableCounterSpec, ObservableGaugeSpec, ObservableUpDownCounterSpec,
     UpDownCounterSpec,
 };
+
+/// What `blocks` and `series` share memory by. A model of them brings its own: see `tests/model`.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(super) use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+}
 
 /// Builds typed handles from specs, on any OpenTelemetry [`Meter`].
 pub trait MeterExt {

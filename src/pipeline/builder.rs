@@ -321,6 +321,9 @@ impl TelemetryBuilder {
     /// Defaults to [`ExemplarFilter::TraceBased`], those that are made inside a sampled span. The variable is
     /// `OTEL_METRICS_EXEMPLAR_FILTER`.
     ///
+    /// Of a typed counter the first 16 adds of each thread to each series after a collection can become one, and then one in about
+    /// 64 of values that are alike.
+    ///
     /// They are shown to scrapers that ask for OpenMetrics or protobuf, with the trace's and the span's ids and with the
     /// attributes that a view has left out, as far as 128 characters allow; and they are pushed by OTLP. Prometheus keeps
     /// them with `--enable-feature=exemplar-storage`.
