@@ -83,6 +83,25 @@ fn with(labels: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, Stri
 }
 
 #[test]
+fn a_counter_that_counts_without_end_still_leads_to_the_spans_of_now() {
+    let telemetry = start(builder());
+    let jobs = telemetry.meter("m").counter(&JOBS);
+    for _ in 0..3 {
+        // Before anybody collects, many adds outside of any span; then a span with as many as one of which looks.
+        (0..10_000).for_each(|_| jobs.add(1, Status::Done));
+        let span = sampled(|| (0..64).for_each(|_| jobs.add(1, Status::Done)));
+        assert_eq!(labels_of(&telemetry, "jobs_total"), [span]);
+        // Somebody has collected: the first add looks again.
+        let span = sampled(|| jobs.add(1, Status::Done));
+        assert_eq!(labels_of(&telemetry, "jobs_total"), [span]);
+    }
+}
+
+fn labels_of(telemetry: &Telemetry, family: &str) -> Vec<Vec<(String, String)>> {
+    exemplars(telemetry, family).into_iter().map(|(_, exemplar)| exemplar.labels).collect()
+}
+
+#[test]
 fn the_last_of_a_typed_counter_is_shown_with_the_ids_of_its_span_and_its_time() {
     let telemetry = start(builder());
     let jobs = telemetry.meter("m").counter(&JOBS);
@@ -341,8 +360,9 @@ fn an_exemplar_outlives_its_handle_and_is_shared_by_handles_of_one_instrument() 
     let later = sampled(|| again.add(4, Status::Done));
     let [(_, exemplar)] = exemplars(&telemetry, "jobs_total").try_into().unwrap();
     assert_eq!((exemplar.labels, exemplar.value), (later, 4.0));
-    // The last handle adds up what it has counted, which is nobody's measurement.
-    in_remote_span(TraceFlags::SAMPLED, || drop(again));
+    // What the last handle has counted is moved by whoever collects next, which is nobody's measurement.
+    drop(again);
+    in_remote_span(TraceFlags::SAMPLED, || _ = telemetry.scrape().unwrap());
     let [(_, exemplar)] = exemplars(&telemetry, "jobs_total").try_into().unwrap();
     assert_eq!(exemplar.value, 4.0);
 }

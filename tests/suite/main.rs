@@ -13,6 +13,8 @@ mod components;
 mod config_conformance;
 mod config_file;
 mod conformance;
+#[cfg(feature = "otlp")]
+mod contention;
 mod debug;
 mod differential;
 mod door;
