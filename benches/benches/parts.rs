@@ -16,8 +16,11 @@ use barograph::opentelemetry::metrics::NoopMeterProvider;
 use barograph::{CounterSpec, HistogramSpec, MeterExt, Telemetry, attribute, buckets};
 use barograph_instrumentation_system::{HostMetrics, ProcessMetrics, SystemMetrics};
 use barograph_instrumentation_tokio::TokioMetrics;
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use opentelemetry::KeyValue;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
 
 use ours::{Format, scraper};
 
@@ -80,6 +83,39 @@ fn typed_histogram_record(bencher: Bencher) {
     let telemetry = telemetry();
     let duration = telemetry.meter("bench").histogram(&DURATION);
     bencher.bench(|| duration.record(black_box(0.3), black_box((Api::DeepSeek, Status::Success))));
+}
+
+/// One at a time is the only way into the SDK's aggregation: what a value costs there, and so at least costs whoever would keep
+/// values back and hand them on in a batch.
+#[divan::bench(args = [Batch::AsTheyCome, Batch::Sorted, Batch::Equal])]
+fn values_of_the_sdks_histogram(bencher: Bencher, batch: &Batch) {
+    let provider = SdkMeterProvider::builder().with_reader(ManualReader::builder().build()).build();
+    let histogram =
+        provider.meter("bench").f64_histogram("bench.sizes").with_boundaries(buckets::SECONDS.to_vec()).build();
+    let bound = histogram.bind(&[]);
+    let values = black_box(batch.values());
+    bencher.counter(ItemsCount::new(values.len())).bench_local(|| values.iter().for_each(|&value| bound.record(value)));
+}
+
+/// Values of which many are recorded at once.
+#[derive(Clone, Copy, Debug)]
+enum Batch {
+    AsTheyCome,
+    Sorted,
+    Equal,
+}
+
+impl Batch {
+    fn values(self) -> Vec<f64> {
+        // Spread over all buckets, and in no order.
+        let mut values: Vec<f64> = (0..1_000_u32).map(|n| f64::from(n * 617 % 1_000) / 97.0).collect();
+        match self {
+            Self::AsTheyCome => {}
+            Self::Sorted => values.sort_by(f64::total_cmp),
+            Self::Equal => values.fill(0.3),
+        }
+        values
+    }
 }
 
 /// A task that nobody wakes: a poll of it, and nothing else.

@@ -14,7 +14,9 @@
 //! cargo run --release -p barograph-benches -- record
 //! cargo run --release -p barograph-benches -- record --readers   # scraped, and pushed by OTLP as well
 //! cargo run --release -p barograph-benches -- record --operations   # a function measured from one declaration
+//! cargo run --release -p barograph-benches -- record --scrape    # what threads have counted, collected
 //! cargo bench -p barograph-benches                           # parts of Barograph by themselves
+//! cargo bench -p barograph-benches --bench recording_memory  # what threads that count leave on the heap
 //! ```
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a measurement is printed")]
@@ -33,18 +35,31 @@ mod scrape;
 mod table;
 mod workload;
 
-use std::process::ExitCode;
+use std::env;
+use std::process::{Command, ExitCode};
 
 use workload::{HEADLINE, LARGEST, WORKLOADS};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["record"] => [1, 2, 8].into_iter().for_each(|threads| println!("{}", record::measure(threads))),
+        ["record"] => {
+            for (series, threads) in [("1", "1"), ("1", "2"), ("1", "8"), ("18", "1"), ("18", "2"), ("18", "8")] {
+                println!("{}", of_its_own(&["record", "--of", threads, series]));
+            }
+        }
+        // What that starts: one table in a process of its own, where nobody finds what another one has left.
+        ["record", "--of", threads, series] => {
+            let [threads, series] = [threads, series].map(|number| number.parse().expect("a number"));
+            println!("{}", record::measure(threads, series));
+        }
         ["record", "--operations"] => {
             [1, 2].into_iter().for_each(|threads| println!("{}", record::measure_operations(threads)));
         }
         ["record", "--readers"] => println!("{}", record::measure_readers()),
+        ["record", "--scrape"] => println!("{}", record::measure_scrape()),
+        // What that starts: one case in a process of its own.
+        ["record", "--scrape-of", case] => println!("{}", record::scrape_of(case)),
         ["record", "--exemplars"] => println!("{}", record::measure_exemplars()),
         ["scrape"] => println!("{}", scrape::measure(&HEADLINE)),
         ["scrape", "--all"] => WORKLOADS.iter().for_each(|workload| println!("{}", scrape::measure(workload))),
@@ -66,10 +81,18 @@ fn main() -> ExitCode {
         ["scrape", "--memory-of", name] => println!("{}", memory::of(name, &LARGEST)),
         _ => {
             eprintln!(
-                "usage: cargo run --release -p barograph-benches -- record [--readers | --operations | --exemplars] | scrape [--all] | compression | memory | load | fleet [--cardinality] | http [--load]"
+                "usage: cargo run --release -p barograph-benches -- record [--readers | --operations | --exemplars | --scrape] | scrape [--all] | compression | memory | load | fleet [--cardinality] | http [--load]"
             );
             return ExitCode::from(2);
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What this program prints in another process.
+fn of_its_own(arguments: &[&str]) -> String {
+    let child = Command::new(env::current_exe().expect("this program")).args(arguments).output();
+    let child = child.expect("this program runs");
+    assert!(child.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&child.stderr));
+    String::from_utf8(child.stdout).expect("text").trim_end().to_owned() + "\n"
 }

@@ -14,6 +14,16 @@ impl<'a> Contestant<'a> {
     pub(crate) fn new(name: &'static str, page: Option<usize>, round: impl FnMut() -> Duration + 'a) -> Self {
         Self { name, page, round: Box::new(round) }
     }
+
+    /// Does something after each round that is not counted.
+    pub(crate) fn followed_by(mut self, mut work: impl FnMut() + 'a) -> Self {
+        self.round = Box::new(move || {
+            let time = (self.round)();
+            work();
+            time
+        });
+        self
+    }
 }
 
 /// How a table is measured and written.
