@@ -147,7 +147,7 @@ impl<B: Sum> Shared<B> {
         self.first + index * Series::<B>::CELLS
     }
 
-    /// Adds where it is time to look for a span, or where the thread has no cell. Says whether it is time.
+    /// Adds where it is time to look for a span, or where the thread has no cell. Says whether to look: without a cell always.
     #[cold]
     fn add_slowly(&self, number: usize, index: usize, bits: u64, order: Ordering) -> bool {
         let chunk = if self.first == NOWHERE { None } else { own_chunk(number) };
